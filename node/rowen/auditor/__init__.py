@@ -1,0 +1,1 @@
+"""Checking: rebuilds every balance from the chain and a bundle of receipts."""

@@ -1,0 +1,1 @@
+"""Reading and writing the chain. The only package that imports web3."""

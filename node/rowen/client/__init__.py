@@ -1,0 +1,1 @@
+"""Buying: picks providers, pays by the segment, keeps the receipts."""

@@ -1,0 +1,1 @@
+"""Running models: embedded or behind an owner's own server."""

@@ -1,0 +1,1 @@
+"""Selling: serves jobs and collects what they earn."""

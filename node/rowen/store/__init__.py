@@ -1,0 +1,1 @@
+"""The journal of money. The only package that imports SQLAlchemy."""
