@@ -1,0 +1,94 @@
+"""What every engine offers the provider, whatever runs behind it.
+
+An engine turns one job input into pieces of text with unit counts. It knows nothing of
+peers, prices or receipts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rowen.protocol.jobs import ChatInput, Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of output, as the engine made it.
+
+    Attributes:
+        text: Whole characters only; may be empty while units rise (a token inside a
+            multi-byte character, or an end-of-turn token).
+        units: Output tokens this piece stands for, ≥ 0. Σ units over a job is its output count.
+    """
+
+    text: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last item of every generation that was not cancelled and did not fail.
+
+    Attributes:
+        finish: ``STOP`` or ``LENGTH``.
+        input_units: Tokens of the rendered prompt.
+        cached_units: Of these, tokens served from the engine's prefix cache.
+        output_units: Equals the sum of the pieces' units.
+    """
+
+    finish: Finish
+    input_units: int
+    cached_units: int
+    output_units: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    """What the engine runs; it goes into the offer.
+
+    Attributes:
+        model: Name a client asks for, such as ``smollm2-135m-instruct``.
+        precision: Quantisation in the field's words, such as ``q4_1``.
+        weights_digest: SHA-256 of the weight file, 32 bytes.
+        build: Engine and version, such as ``llama.cpp 11549``.
+        context_units: Largest input + output, in tokens.
+        concurrency: Jobs served at the same time; more wait in the engine's queue.
+    """
+
+    model: str
+    precision: str
+    weights_digest: bytes
+    build: str
+    context_units: int
+    concurrency: int
+
+
+class Engine(Protocol):
+    """One loaded model."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs here."""
+
+    async def count_input(self, job: ChatInput) -> int:
+        """Tokens of the prompt as the engine will render it, without generating.
+
+        Raises:
+            UserError: The input cannot be rendered.
+            Unavailable: The engine does not answer.
+        """
+
+    def generate(
+        self, job: ChatInput, output_units_max: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[Piece | Finished]]:
+        """Starts the job; iterate for its pieces, ``Finished`` comes last.
+
+        Leaving the context cancels the work in the engine within a second. A slow consumer
+        holds back at most a bounded number of pieces.
+
+        Raises:
+            Unavailable: The engine failed or died, at any point of the iteration.
+        """

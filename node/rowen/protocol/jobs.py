@@ -1,0 +1,61 @@
+"""What a job asks for: the input a provider reads and the reasons its output ends.
+
+The encoded input is hashed into the signed order, so every parameter that changes the
+answer or its price is in here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+
+MESSAGES_MAX = 256
+CONTENT_BYTES_MAX = 512 * 1024
+STOP_MAX = 8
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One turn of a conversation."""
+
+    role: Role
+    content: Annotated[str, msgspec.Meta(max_length=CONTENT_BYTES_MAX)]
+
+
+class ChatInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t", tag="chat"):
+    """A conversation to continue.
+
+    When the last message is the assistant's, the answer continues that very text: this is
+    how a client resumes elsewhere what another provider began.
+
+    Attributes:
+        messages: The conversation, oldest first, 1 to 256 turns.
+        temperature: 0 means greedy.
+        top_p: Nucleus cut, in (0, 1].
+        seed: Seeds the sampler; equal seeds on one build give equal answers.
+        stop: Texts that end the answer, at most 8; they are not part of it.
+    """
+
+    messages: Annotated[
+        tuple[Message, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_MAX)
+    ]
+    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
+    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 2)] = 0
+    stop: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...],
+        msgspec.Meta(max_length=STOP_MAX),
+    ] = ()
+
+
+class Finish(StrEnum):
+    """Why an output ended, in the words OpenAI's API uses where it has one."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    FAILED = "failed"
