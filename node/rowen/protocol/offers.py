@@ -1,0 +1,169 @@
+"""Offers on the wire: canonical content, its hash in a signed statement, its reading."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Annotated
+
+import msgspec
+from rowen_scheduler.market import Offer as MarketOffer
+from rowen_scheduler.market import Variant
+
+from rowen.protocol import statements
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import PeerError
+from rowen.protocol.messages import Bytes32, Count, Hello, Signed
+from rowen.protocol.signing import Key, recover
+
+Amount = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
+OFFER_LIFETIME_MS_MAX = 24 * 3600 * 1000
+CLOCK_SKEW_MS_MAX = 60_000
+
+
+class VariantContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant as it travels; see ``market.Variant``."""
+
+    model: Name
+    precision: Name
+    weights_digest: Bytes32
+    build: Name
+    context_units: Count
+    output_units_max: Count
+    price_input: Amount
+    price_cached: Amount
+    price_output: Amount
+    price_request: Amount
+
+
+class OfferContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An offer as it travels; see ``market.Offer``."""
+
+    addresses: Annotated[
+        tuple[Annotated[str, msgspec.Meta(max_length=512)], ...], msgspec.Meta(max_length=16)
+    ]
+    variants: Annotated[tuple[VariantContent, ...], msgspec.Meta(max_length=256)]
+    credit: Amount
+    jobs_max: Count
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(OfferContent)
+
+
+def variant_id(
+    model: str, precision: str, weights_digest: bytes, build: str, context_units: int
+) -> bytes:
+    """Identity of a product: SHA-256 over its canonical description, without the price."""
+    return sha256(_encode((model, precision, weights_digest, build, context_units))).digest()
+
+
+def sign_offer(offer: MarketOffer, domain: Domain, key: Key) -> Hello:
+    """The greeting that carries this offer, signed with the operator key."""
+    content = _encode(
+        OfferContent(
+            addresses=offer.addresses,
+            variants=tuple(_content_of(variant) for variant in offer.variants),
+            credit=_amount(offer.credit),
+            jobs_max=offer.jobs_max,
+        )
+    )
+    statement = statements.Offer(
+        provider=key.address,
+        issued_at_ms=offer.issued_at_ms,
+        expires_at_ms=offer.expires_at_ms,
+        content_hash=sha256(content).digest(),
+    )
+    return Hello(Signed(statement.encode(), key.sign(statement.digest(domain))), content)
+
+
+def read_offer(hello: Hello, domain: Domain, provider: bytes, now_ms: int) -> MarketOffer:
+    """The offer inside a greeting, if it is this provider's own and still stands.
+
+    Args:
+        hello: As received.
+        domain: The deployment the reader trades on.
+        provider: Address of the peer that sent it; nobody offers in another's name.
+        now_ms: The reader's clock, Unix time.
+
+    Raises:
+        PeerError: Signed by another key or for another deployment, altered, expired, or
+            dated in the future.
+    """
+    statement = statements.Offer.decode(hello.offer.words)
+    signer = recover(statement.digest(domain), hello.offer.signature)
+    if signer != provider or statement.provider != provider:
+        raise PeerError(
+            f"offer is signed by 0x{signer.hex()} in the name of 0x{statement.provider.hex()}, "
+            f"but comes from 0x{provider.hex()}; or it is for another chain or contract"
+        )
+    if sha256(hello.content).digest() != statement.content_hash:
+        raise PeerError("offer content does not match its signed hash")
+    if statement.expires_at_ms <= now_ms:
+        raise PeerError(f"offer expired {now_ms - statement.expires_at_ms} ms ago")
+    if statement.issued_at_ms > now_ms + CLOCK_SKEW_MS_MAX:
+        raise PeerError("offer is dated in the future: compare the clocks")
+    if statement.expires_at_ms - statement.issued_at_ms > OFFER_LIFETIME_MS_MAX:
+        raise PeerError("offer is valid for more than a day")
+    content = _read_content(hello.content)
+    return MarketOffer(
+        provider=provider,
+        addresses=content.addresses,
+        variants=tuple(_variant_of(variant) for variant in content.variants),
+        credit=int.from_bytes(content.credit, "big"),
+        jobs_max=content.jobs_max,
+        issued_at_ms=statement.issued_at_ms,
+        expires_at_ms=statement.expires_at_ms,
+    )
+
+
+def _read_content(raw: bytes) -> OfferContent:
+    try:
+        content = _decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PeerError(f"malformed offer: {error}") from error
+    if _encode(content) != raw:
+        raise PeerError("offer is not in its canonical encoding")
+    return content
+
+
+def _amount(value: int) -> bytes:
+    return value.to_bytes(statements.AMOUNT_BYTES, "big")
+
+
+def _content_of(variant: Variant) -> VariantContent:
+    return VariantContent(
+        model=variant.model,
+        precision=variant.precision,
+        weights_digest=variant.weights_digest,
+        build=variant.build,
+        context_units=variant.context_units,
+        output_units_max=variant.output_units_max,
+        price_input=_amount(variant.price_input),
+        price_cached=_amount(variant.price_cached),
+        price_output=_amount(variant.price_output),
+        price_request=_amount(variant.price_request),
+    )
+
+
+def _variant_of(content: VariantContent) -> Variant:
+    return Variant(
+        id=variant_id(
+            content.model,
+            content.precision,
+            content.weights_digest,
+            content.build,
+            content.context_units,
+        ),
+        model=content.model,
+        precision=content.precision,
+        weights_digest=content.weights_digest,
+        build=content.build,
+        context_units=content.context_units,
+        output_units_max=content.output_units_max,
+        price_input=int.from_bytes(content.price_input, "big"),
+        price_cached=int.from_bytes(content.price_cached, "big"),
+        price_output=int.from_bytes(content.price_output, "big"),
+        price_request=int.from_bytes(content.price_request, "big"),
+    )
