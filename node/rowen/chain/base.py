@@ -1,0 +1,253 @@
+"""The narrow waist between Rowen and any chain: values and two interfaces.
+
+``Escrow`` reads one deployment of the contracts, ``Wallet`` writes to it with one key. Two
+implementations stand behind them: JSON-RPC (``rowen.chain.escrow``, ``rowen.chain.wallet``)
+and the simulator's (``rowen.testing.chain``); both pass one conformance suite.
+
+This module imports no web3, so that typing against it costs nothing.
+
+Confirmations: a block has N of them when N blocks stand on top of it, so 0 means the newest
+block. On a chain shorter than N nothing is confirmed: channels read as empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import uuid4
+
+from rowen.chain.events import Event, SkipReason
+from rowen.protocol.channel import ChannelView
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import UserError
+from rowen.protocol.ids import channel_id_of
+from rowen.protocol.statements import Release
+
+CLAIM_ROW_BYTES = 132
+"""``payer 20 | total 12 | receiptCount 4 | receiptsRoot 32 | r 32 | vs 32`` bytes, packed."""
+
+CLAIM_ROWS_MAX = 1_000
+"""Rows in one claim. 1,200 would fill a transaction under Osaka's cap of 16,777,216 gas."""
+
+
+class BlockRef(NamedTuple):
+    """One block of the chain.
+
+    Attributes:
+        number: Height.
+        hash: keccak256 of the header, 32 bytes.
+        parent_hash: Of the block below, 32 bytes.
+        timestamp_s: Unix time by which the contracts judge deadlines, in seconds.
+    """
+
+    number: int
+    hash: bytes
+    parent_hash: bytes
+    timestamp_s: int
+
+
+class ChannelKey(NamedTuple):
+    """What names a channel: three addresses of 20 bytes.
+
+    Attributes:
+        payer: Wallet that funds it and gets refunds.
+        provider: Operator address of who earns.
+        signer: Session key whose vouchers spend it.
+    """
+
+    payer: bytes
+    provider: bytes
+    signer: bytes
+
+    @property
+    def id(self) -> bytes:
+        """The escrow's key for the channel, 32 bytes."""
+        return channel_id_of(self.payer, self.provider, self.signer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What the escrow contract was deployed with; none of it can change.
+
+    Attributes:
+        domain: Chain id and escrow address, as every signature is bound to them.
+        token: The one ERC-20 of this escrow, 20 bytes.
+        unlock_delay_s: From ``request_unlock`` to ``unlock``.
+        payout_delay_s: From requesting a payout address to its taking over.
+        min_lock: The least a channel can be opened with, token units.
+    """
+
+    domain: Domain
+    token: bytes
+    unlock_delay_s: int
+    payout_delay_s: int
+    min_lock: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TxReceipt:
+    """A transaction that succeeded and has the confirmations the wallet was told to wait for.
+
+    Attributes:
+        hash: Transaction hash, 32 bytes. After a fee bump, that of the one that was mined.
+        block: Where it stands.
+        gas_used: Gas.
+        fee_wei: What it cost the sender, in the chain's own coin.
+    """
+
+    hash: bytes
+    block: BlockRef
+    gas_used: int
+    fee_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimResult:
+    """What a claim did, row by row.
+
+    Attributes:
+        receipt: The transaction.
+        skipped: For each row of the claim, why it was not paid; None for a row that was.
+        credited: Token units added to the provider's credit.
+    """
+
+    receipt: TxReceipt
+    skipped: tuple[SkipReason | None, ...]
+    credited: int
+
+
+class Reverted(UserError):
+    """The contract refuses the call. No transaction was sent, or one was and changed nothing.
+
+    Attributes:
+        error: The contract's error name, such as ``UnlockTooEarly``; "" when it gave none.
+        arguments: Its values, in order: ints, and bytes for addresses and hashes.
+    """
+
+    def __init__(self, call: str, error: str, arguments: tuple[int | bytes, ...] = ()) -> None:
+        shown = ", ".join(f"0x{a.hex()}" if isinstance(a, bytes) else str(a) for a in arguments)
+        super().__init__(f"the contract refuses {call}: {error or 'no reason given'}({shown})")
+        self.error = error
+        self.arguments = arguments
+
+
+def fresh_intent(kind: str) -> str:
+    """A name for a new wish, such as ``lock-5f0c…``; keep it if the wish must survive a crash."""
+    return f"{kind}-{uuid4().hex}"
+
+
+class Escrow(Protocol):
+    """One deployment of the escrow, read.
+
+    Every method raises ``Unavailable`` when the chain cannot be asked or its endpoints disagree.
+    """
+
+    @property
+    def deployment(self) -> Deployment:
+        """Domain, token and constants; read and checked once, when connecting."""
+        ...
+
+    async def head(self) -> BlockRef:
+        """The newest block."""
+        ...
+
+    async def blocks(self, first: int, last: int) -> list[BlockRef]:
+        """The canonical blocks of heights ``first`` to ``last``, as far as they exist."""
+        ...
+
+    async def events(self, blocks: Sequence[BlockRef]) -> list[Event]:
+        """All of the escrow's events in exactly these blocks, in order.
+
+        Raises:
+            Unavailable: Also when one of the blocks is no longer canonical.
+        """
+        ...
+
+    async def channel(self, channel_id: bytes, *, confirmations: int) -> ChannelView:
+        """The channel as of that many confirmations; all zero if it was not funded by then."""
+        ...
+
+    async def credit(self, provider: bytes) -> int:
+        """Claimed by the provider and not swept yet, now; token units."""
+        ...
+
+    async def payout(self, provider: bytes) -> bytes:
+        """Where the provider's earnings go now, 20 bytes."""
+        ...
+
+    async def token_balance(self, address: bytes) -> int:
+        """Tokens an address holds now, token units."""
+        ...
+
+    async def balance_wei(self, address: bytes) -> int:
+        """The chain's own coin an address holds now, for gas."""
+        ...
+
+
+class Wallet(Protocol):
+    """One key's hand on the escrow. One task at a time writes; the others wait.
+
+    ``intent`` names a wish. Every attempt to fulfil it uses one nonce, and is on disk before
+    it is sent; so a call repeated with the same intent, even by another process after a
+    crash, finds the first one's transaction and never makes a second.
+
+    All raise:
+        Unavailable: The chain cannot be asked. The transaction, if any, stays pending.
+        Reverted: The contract says no.
+        UserError: Too little gas money or too few tokens; the message says how much is missing.
+
+    They wait for confirmations, so callers bound them in time. A cancelled call leaves its
+    transaction pending.
+    """
+
+    @property
+    def address(self) -> bytes:
+        """The sender, 20 bytes."""
+        ...
+
+    async def recover(self) -> None:
+        """After a start: sends again what was recorded but not yet settled."""
+        ...
+
+    async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
+        """Moves tokens into our channel with (provider, signer), by permit in one transaction."""
+        ...
+
+    async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
+        """Puts vouchers on chain: 1 to ``CLAIM_ROWS_MAX`` rows of ``CLAIM_ROW_BYTES``."""
+        ...
+
+    async def sweep(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """Sends the provider's credit to its payout address."""
+        ...
+
+    async def request_payout(self, payout: bytes, *, intent: str) -> TxReceipt:
+        """Sets our payout address: at once if never set, else after the delay."""
+        ...
+
+    async def apply_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """Puts a requested payout address in force once its delay has passed."""
+        ...
+
+    async def veto_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """As the present payout address, refuses the requested successor."""
+        ...
+
+    async def request_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
+        """Starts our way out of the channel."""
+        ...
+
+    async def cancel_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
+        """Takes the request back."""
+        ...
+
+    async def unlock(self, channel: ChannelKey, *, intent: str) -> TxReceipt:
+        """Refunds the payer once the delay has passed."""
+        ...
+
+    async def release(
+        self, channel: ChannelKey, release: Release, signature: bytes, *, intent: str
+    ) -> TxReceipt:
+        """Refunds the payer at once, with the provider's 64-byte signature of ``release``."""
+        ...
