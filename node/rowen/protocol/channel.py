@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from rowen.protocol.receipt_log import Frontier
@@ -23,7 +21,7 @@ class ChannelView(msgspec.Struct, frozen=True, kw_only=True):
     unlock_at_s: int = 0
 
 
-class Head(NamedTuple):
+class Head(msgspec.Struct, frozen=True):
     """How far a log goes.
 
     Attributes:

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     CHANNEL_UNLOCKING = "channel_unlocking"
     CHANNEL_BUSY = "channel_busy"
     CHANNEL_STOPPED = "channel_stopped"
+    CREDIT_EXCEEDED = "credit_exceeded"
     CHAIN_STALE = "chain_stale"
     JOB_REPLAYED = "job_replayed"
     DEADLINE_PASSED = "deadline_passed"

@@ -6,14 +6,14 @@ from hashlib import sha256
 from typing import Annotated
 
 import msgspec
-from rowen_scheduler.market import Offer as MarketOffer
-from rowen_scheduler.market import Variant
 
 from rowen.protocol import statements
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
 from rowen.protocol.messages import Bytes32, Count, Hello, Signed
 from rowen.protocol.signing import Key, recover
+from rowen_scheduler.market import Offer as MarketOffer
+from rowen_scheduler.market import Variant
 
 Amount = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import NamedTuple
+
+import msgspec
 
 EMPTY_ROOT = sha256(b"").digest()
 
@@ -24,7 +25,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-class Frontier(NamedTuple):
+class Frontier(msgspec.Struct, frozen=True):
     """A tree reduced to what appending needs; immutable, O(log count) in size and time.
 
     Attributes:

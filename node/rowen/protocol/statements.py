@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from struct import Struct as Layout
-from struct import error as LayoutError
+from struct import error as LayoutError  # noqa: N812 - `error` says nothing beside other errors
 from typing import ClassVar, Self
 
 import msgspec
@@ -371,9 +371,7 @@ class Release(Statement, frozen=True, kw_only=True):
     @classmethod
     def _from_words(cls, words: bytes) -> Self:
         channel, total, deadline_s = cls.LAYOUT.unpack(words)
-        return cls(
-            channel_id=channel, total=int.from_bytes(total, "big"), deadline_s=deadline_s
-        )
+        return cls(channel_id=channel, total=int.from_bytes(total, "big"), deadline_s=deadline_s)
 
 
 class Offer(Statement, frozen=True, kw_only=True):
