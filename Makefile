@@ -1,0 +1,61 @@
+# Everything a person or CI runs. `make` alone lists it.
+
+PYTHON ?= python3
+
+# Tools come from the clone first: its Python, and its Node where the machine has none.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# A spinning OpenMP thread starves its neighbours a hundredfold on a busy machine.
+export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 0
+
+FORGE := cd contracts && npx --no --offline forge
+PYTEST := pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check fix bench lock clean distclean
+
+help: ## List the commands
+	@echo "Needs Python 3.11 to 3.13 and make. Everything else is fetched, pinned, into this directory."
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## Fetch everything (done by the others when needed)
+	@$(PYTHON) tools/setup.py
+
+demo: setup ## An owner, a developer and an auditor on this machine, with a real model and chain
+	@rowen demo
+
+test: setup ## Contract tests, then every Python test that is not slow
+	$(FORGE) test --summary
+	$(PYTEST)
+
+test-slow: setup ## The slow tier too: more seeds, more kill points, long simulations
+	$(FORGE) test --summary
+	$(PYTEST) -m "slow or not slow"
+
+check: setup ## Format, lint, types, layers, house rules
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-logo
+	pytest -q tests/test_tidy.py
+	$(FORGE) fmt --check
+
+fix: setup ## Format, and mend what lint can mend
+	ruff check --fix .
+	ruff format .
+	$(FORGE) fmt
+
+bench: setup ## Measure, as ratios against a baseline run on the same machine
+	@python -m benchmarks
+
+lock: ## Resolve requirements/ anew; `make lock UPGRADE=--upgrade` lifts every version
+	@$(PYTHON) tools/lock.py $(UPGRADE)
+
+clean: ## Remove what tests and builds left
+	rm -rf build dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf contracts/out contracts/cache contracts/broadcast
+	find node scheduler tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove what setup fetched, too
+	rm -rf .venv .setup contracts/node_modules
