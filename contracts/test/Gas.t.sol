@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Vm} from "forge-std/Test.sol";
+
+import {EscrowTest, Voucher} from "./EscrowTest.sol";
+
+/// @notice What each transaction costs its sender, written to `snapshots/Gas.json`.
+/// @dev In isolation every call runs as a transaction of its own, so storage is cold, and refunds and the intrinsic gas
+/// (21,000 and the calldata) are in. `tools/gas_on_anvil.py` checks one figure against a node's receipt.
+/// forge-config: default.isolate = true
+contract GasTest is EscrowTest {
+    uint96 private constant LOCKED = 25e6;
+
+    function transactionGas() private view returns (uint256) {
+        return vm.lastCallGas().gasTotalUsed;
+    }
+
+    /// @dev EIP-7623: the least a transaction costs is 21,000 and 10 gas a zero byte, 40 a nonzero one.
+    function calldataFloor(bytes memory data) private pure returns (uint256) {
+        uint256 tokens;
+        for (uint256 i = 0; i < data.length; ++i) {
+            tokens += data[i] == 0 ? 1 : 4;
+        }
+        return 21_000 + 10 * tokens;
+    }
+
+    function rowsOf(uint256 count, uint96 total) private view returns (bytes memory rows) {
+        bytes[] memory parts = new bytes[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            Voucher memory v = Voucher({
+                payer: address(uint160(uint256(keccak256(abi.encode("payer", i))))),
+                provider: bob.addr,
+                total: total,
+                receiptCount: uint32(1000 + i),
+                receiptsRoot: keccak256(abi.encode("root", i, total))
+            });
+            parts[i] = sign(v, uint256(keccak256(abi.encode("session", i))));
+        }
+        for (uint256 start = 0; start < count; start += 50) {
+            bytes memory some;
+            for (uint256 i = start; i < count && i < start + 50; ++i) {
+                some = bytes.concat(some, parts[i]);
+            }
+            rows = bytes.concat(rows, some);
+        }
+    }
+
+    /// @dev Steady state: each channel was claimed before, so `claimed` goes from one nonzero value to another.
+    function claimPerRow(uint256 count, string memory name) private returns (uint256 perRow) {
+        for (uint256 i = 0; i < count; ++i) {
+            address payer = address(uint160(uint256(keccak256(abi.encode("payer", i)))));
+            lockFrom(payer, bob.addr, vm.addr(uint256(keccak256(abi.encode("session", i)))), LOCKED);
+        }
+        escrow.claim(bob.addr, rowsOf(count, 1_234_567));
+        bytes memory rows = rowsOf(count, 7_654_321);
+        uint256 credited = escrow.claim(bob.addr, rows);
+
+        uint256 gas_ = transactionGas();
+        assertEq(credited, count * (7_654_321 - 1_234_567), "every row paid");
+        assertGt(gas_, calldataFloor(abi.encodeCall(escrow.claim, (bob.addr, rows))), "EIP-7623 floor binds");
+        assertLt(gas_, 16_777_216, "EIP-7825 cap on a transaction");
+        perRow = gas_ / count;
+        vm.snapshotValue("Gas", name, perRow);
+    }
+
+    function test_a_claim_of_one_row() public {
+        claimPerRow(1, "claim, per row of 1");
+    }
+
+    function test_a_claim_of_ten_rows() public {
+        claimPerRow(10, "claim, per row of 10");
+    }
+
+    function test_a_claim_of_a_hundred_rows_stays_under_14_500_a_row() public {
+        assertLe(claimPerRow(100, "claim, per row of 100"), 14_500);
+    }
+
+    function test_a_claim_of_a_thousand_rows_stays_under_14_200_a_row() public {
+        assertLe(claimPerRow(1000, "claim, per row of 1000"), 14_200);
+    }
+
+    function test_locking_and_topping_up() public {
+        usdc.mint(alice.addr, 3 * LOCKED);
+        vm.startPrank(alice.addr);
+        usdc.approve(address(escrow), 2 * LOCKED);
+        escrow.lock(bob.addr, makeAddr("another session key"), LOCKED);
+        escrow.lock(bob.addr, session.addr, LOCKED / 2);
+        vm.snapshotValue("Gas", "lock, new channel", transactionGas());
+        escrow.lock(bob.addr, session.addr, LOCKED / 4);
+        vm.snapshotValue("Gas", "lock, top-up", transactionGas());
+        vm.stopPrank();
+    }
+
+    function test_locking_with_a_permit() public {
+        usdc.mint(alice.addr, 2 * LOCKED);
+        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, LOCKED, block.timestamp);
+        vm.prank(alice.addr);
+        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, v, r, s);
+        vm.snapshotValue("Gas", "lockWithPermit, first", transactionGas());
+        (v, r, s) = signPermit(alice, LOCKED / 2, block.timestamp);
+        vm.prank(alice.addr);
+        escrow.lockWithPermit(bob.addr, session.addr, LOCKED / 2, block.timestamp, v, r, s);
+        vm.snapshotValue("Gas", "lockWithPermit, top-up", transactionGas());
+    }
+
+    function test_sweeping() public {
+        address payout = makeAddr("payout");
+        usdc.mint(payout, 1);
+        vm.prank(bob.addr);
+        escrow.requestPayout(payout);
+        lockAsAlice(LOCKED);
+        usdc.mint(address(escrow), 1);
+        escrow.claim(bob.addr, row(LOCKED));
+        escrow.sweep(bob.addr);
+        vm.snapshotValue("Gas", "sweep", transactionGas());
+    }
+
+    function test_leaving() public {
+        lockAsAlice(2 * LOCKED);
+        usdc.mint(alice.addr, 1);
+        escrow.claim(bob.addr, row(LOCKED));
+        requestUnlockAsAlice();
+        vm.snapshotValue("Gas", "requestUnlock", transactionGas());
+        vm.warp(block.timestamp + UNLOCK_DELAY);
+        unlockAlice();
+        vm.snapshotValue("Gas", "unlock", transactionGas());
+        lockAsAlice(LOCKED);
+        releaseAlice(LOCKED, uint64(block.timestamp));
+        vm.snapshotValue("Gas", "release", transactionGas());
+    }
+}
