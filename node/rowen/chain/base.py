@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
-from rowen.chain.events import Event, SkipReason
+from rowen.chain.events import Claimed, Event, RowSkipped, SkipReason
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import UserError
+from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.statements import Release
 
@@ -108,13 +108,32 @@ class ClaimResult:
 
     Attributes:
         receipt: The transaction.
-        skipped: For each row of the claim, why it was not paid; None for a row that was.
-        credited: Token units added to the provider's credit.
+        rows: For each row of the claim, in order: its event, or why it was not paid.
     """
 
     receipt: TxReceipt
-    skipped: tuple[SkipReason | None, ...]
-    credited: int
+    rows: tuple[Claimed | SkipReason, ...]
+
+    @staticmethod
+    def read(receipt: TxReceipt, events: Sequence[Event], count: int) -> ClaimResult:
+        """From the events of the claim's transaction and the number of its rows.
+
+        Raises:
+            Unavailable: They are not the events of such a claim.
+        """
+        mine = [event for event in events if event.tx_hash == receipt.hash]
+        rows: dict[int, Claimed | SkipReason] = {
+            event.row: event.reason for event in mine if isinstance(event, RowSkipped)
+        }
+        paid = [event for event in mine if isinstance(event, Claimed)]
+        unpaid = (index for index in range(count) if index not in rows)
+        if len(paid) + len(rows) != count or any(index >= count for index in rows):
+            raise Unavailable(
+                f"claim 0x{receipt.hash.hex()} of {count} rows shows {len(paid)} paid"
+                f" and {len(rows)} skipped"
+            )
+        rows |= dict(zip(unpaid, paid, strict=True))
+        return ClaimResult(receipt=receipt, rows=tuple(rows[index] for index in range(count)))
 
 
 class Reverted(UserError):
@@ -130,6 +149,20 @@ class Reverted(UserError):
         super().__init__(f"the contract refuses {call}: {error or 'no reason given'}({shown})")
         self.error = error
         self.arguments = arguments
+
+
+def pack_rows(rows: Sequence[bytes]) -> bytes:
+    """The rows of one claim, end to end.
+
+    Raises:
+        ValueError: No row, too many, or one that is not ``CLAIM_ROW_BYTES`` long.
+    """
+    if not 1 <= len(rows) <= CLAIM_ROWS_MAX:
+        raise ValueError(f"a claim has {len(rows)} rows, expected 1 to {CLAIM_ROWS_MAX}")
+    for row in rows:
+        if len(row) != CLAIM_ROW_BYTES:
+            raise ValueError(f"a claim row has {len(row)} bytes, expected {CLAIM_ROW_BYTES}")
+    return b"".join(rows)
 
 
 def fresh_intent(kind: str) -> str:

@@ -1,0 +1,232 @@
+"""A chain in memory, deterministic and without a clock: for tests and the simulator.
+
+``FakeChain`` mines when told to (or, by default, at each transaction), reorganises and drops
+transactions on demand. ``FakeEscrow`` and ``FakeWallet`` stand before it as the JSON-RPC
+adapters stand before a real one, and pass the same conformance suite; an escrow can be made
+to fail, lag or lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from rowen.chain.base import (
+    CLAIM_ROW_BYTES,
+    BlockRef,
+    ChannelKey,
+    ClaimResult,
+    Deployment,
+    TxReceipt,
+    pack_rows,
+)
+from rowen.chain.events import Event
+from rowen.protocol.channel import ChannelView
+from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.ids import format_address
+from rowen.protocol.statements import Release
+from rowen.testing.escrow_model import EMPTY, EscrowModel
+from rowen.testing.fake_chain import GAS_PRICE_WEI, TX_GAS, FakeBlock, FakeChain, FakeTx
+
+__all__ = ["FakeChain", "FakeEscrow", "FakeWallet"]
+
+CLAIM_ROW_GAS = 14_000
+
+
+@dataclass(slots=True)
+class FakeEscrow:
+    """An endpoint of a ``FakeChain``.
+
+    Attributes:
+        chain: What it shows.
+        is_down: Whether every question fails.
+        lag_blocks: How far it is behind.
+        lie: Changes what it says of a channel, given its id and the truth.
+    """
+
+    chain: FakeChain
+    is_down: bool = False
+    lag_blocks: int = 0
+    lie: Callable[[bytes, ChannelView], ChannelView] | None = None
+
+    @property
+    def deployment(self) -> Deployment:
+        """See ``Escrow``."""
+        return self.chain.deployment
+
+    async def head(self) -> BlockRef:
+        """See ``Escrow``."""
+        return (await self._newest()).ref
+
+    async def blocks(self, first: int, last: int) -> list[BlockRef]:
+        """See ``Escrow``."""
+        newest = await self._newest()
+        heights = range(max(first, 0), min(last, newest.ref.number) + 1)
+        found = [self.chain.block(height) for height in heights]
+        return [block.ref for block in found if block is not None]
+
+    async def events(self, blocks: Sequence[BlockRef]) -> list[Event]:
+        """See ``Escrow``."""
+        newest = await self._newest()
+        events: list[Event] = []
+        for ref in blocks:
+            block = self.chain.block(ref.number)
+            if block is None or block.ref != ref or ref.number > newest.ref.number:
+                raise Unavailable(f"block {ref.number} 0x{ref.hash.hex()} is not canonical")
+            events += block.events
+        return events
+
+    async def channel(self, channel_id: bytes, *, confirmations: int) -> ChannelView:
+        """See ``Escrow``."""
+        newest = await self._newest()
+        block = self.chain.block(newest.ref.number - confirmations)
+        view = EMPTY if block is None else block.model.channels.get(channel_id, EMPTY)
+        return view if self.lie is None else self.lie(channel_id, view)
+
+    async def credit(self, provider: bytes) -> int:
+        """See ``Escrow``."""
+        return (await self._model()).credits.get(provider, 0)
+
+    async def payout(self, provider: bytes) -> bytes:
+        """See ``Escrow``."""
+        return (await self._model()).payout_of(provider)
+
+    async def token_balance(self, address: bytes) -> int:
+        """See ``Escrow``."""
+        return (await self._model()).tokens.get(address, 0)
+
+    async def balance_wei(self, address: bytes) -> int:
+        """See ``Escrow``."""
+        await self._newest()
+        return self.chain.balance_wei(address)
+
+    async def _newest(self) -> FakeBlock:
+        await trio.lowlevel.checkpoint()
+        if self.is_down:
+            raise Unavailable("the fake chain's endpoint is down")
+        block = self.chain.block(max(0, self.chain.head.number - self.lag_blocks))
+        assert block is not None
+        return block
+
+    async def _model(self) -> EscrowModel:
+        return (await self._newest()).model
+
+
+@dataclass(slots=True)
+class FakeWallet:
+    """One key's hand on a ``FakeChain``'s escrow.
+
+    Attributes:
+        escrow: The endpoint it writes through.
+        address: The sender; a fake needs no key.
+        confirmations: Blocks on top of a transaction before a call returns. Somebody else
+            has to mine them.
+        journal: Transaction of each intent. Hand the same one to the wallet of the next
+            life of a process.
+    """
+
+    escrow: FakeEscrow
+    address: bytes
+    confirmations: int = 0
+    journal: dict[str, FakeTx] = field(default_factory=dict)
+
+    async def recover(self) -> None:
+        """See ``Wallet``."""
+        await self.escrow.head()
+        for tx in sorted(self.journal.values(), key=lambda tx: tx.nonce):
+            self.escrow.chain.submit(tx)
+
+    async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        if intent not in self.journal:
+            missing = amount - await self.escrow.token_balance(self.address)
+            if missing > 0:
+                raise UserError(
+                    f"{format_address(self.address)} needs {missing} more token units"
+                    f" to lock {amount}"
+                )
+        return (await self._send(intent, "lock", provider, signer, amount))[0]
+
+    async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
+        """See ``Wallet``."""
+        gas = 32_000 + CLAIM_ROW_GAS * (len(pack_rows(rows)) // CLAIM_ROW_BYTES)
+        receipt, block = await self._send(intent, "claim", provider, tuple(rows), gas=gas)
+        return ClaimResult.read(receipt, block.events, len(rows))
+
+    async def sweep(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "sweep", provider))[0]
+
+    async def request_payout(self, payout: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "request_payout", payout))[0]
+
+    async def apply_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "apply_payout", provider))[0]
+
+    async def veto_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "veto_payout", provider))[0]
+
+    async def request_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "request_unlock", provider, signer))[0]
+
+    async def cancel_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "cancel_unlock", provider, signer))[0]
+
+    async def unlock(self, channel: ChannelKey, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "unlock", channel))[0]
+
+    async def release(
+        self, channel: ChannelKey, release: Release, signature: bytes, *, intent: str
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self._send(intent, "release", channel, release, signature))[0]
+
+    async def _send(
+        self, intent: str, rule: str, *arguments: Any, gas: int = TX_GAS
+    ) -> tuple[TxReceipt, FakeBlock]:
+        await self.escrow.head()  # a wallet whose endpoint is down can send nothing
+        chain = self.escrow.chain
+        tx = self.journal.get(intent)
+        if tx is None:
+            await self.recover()
+            used = max((tx.nonce + 1 for tx in self.journal.values()), default=0)
+            nonce = max(used, chain.nonce(self.address))
+            tx = FakeTx(sender=self.address, nonce=nonce, rule=rule, arguments=arguments, gas=gas)
+            missing_wei = gas * GAS_PRICE_WEI - chain.balance_wei(self.address)
+            if missing_wei > 0:
+                raise UserError(
+                    f"{format_address(self.address)} needs {missing_wei} more wei for gas"
+                )
+            chain.dry_run(tx)
+            self.journal[intent] = tx
+        chain.submit(tx)
+        block = await self._wait(tx)
+        outcome = block.outcomes[tx.hash]
+        if outcome is not None:
+            raise outcome
+        fee_wei = tx.gas * GAS_PRICE_WEI
+        receipt = TxReceipt(hash=tx.hash, block=block.ref, gas_used=tx.gas, fee_wei=fee_wei)
+        return receipt, block
+
+    async def _wait(self, tx: FakeTx) -> FakeBlock:
+        chain = self.escrow.chain
+        while True:
+            block = chain.inclusion(tx.hash)
+            if block and chain.head.number - block.ref.number >= self.confirmations:
+                return block
+            if block is None:
+                if tx.nonce < chain.nonce(self.address):
+                    raise Unavailable(f"nonce {tx.nonce} was used by another transaction")
+                chain.submit(tx)  # dropped, or lost in a reorganisation
+                if chain.inclusion(tx.hash):
+                    continue
+            await chain.wait_change()
