@@ -87,8 +87,15 @@ class Engine(Protocol):
         """Starts the job; iterate for its pieces, ``Finished`` comes last.
 
         Leaving the context cancels the work in the engine within a second. A slow consumer
-        holds back at most a bounded number of pieces.
+        holds back at most a bounded number of pieces: the engine does not wait for it, but
+        never works past ``output_units_max``, nor past the room its context has left, which
+        finishes as ``LENGTH``.
+
+        Args:
+            job: What to continue.
+            output_units_max: Most tokens to produce, ≥ 1.
 
         Raises:
+            UserError: On entering: the input cannot be rendered, or leaves no room for output.
             Unavailable: The engine failed or died, at any point of the iteration.
         """

@@ -1,0 +1,294 @@
+"""llama.cpp inside this process, through ``xllamacpp``.
+
+Answers come by callbacks in a thread per generation. llama.cpp's server insists on a listener,
+so it gets a Unix socket in a directory only this user can enter: no port is open, on loopback
+or elsewhere, and nothing but this process can reach the engine. The socket serves the two
+questions that have no callback: rendering a conversation and turning it into tokens.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import msgspec
+import outcome
+import trio
+
+from rowen.engine.base import EngineInfo, Finished, Piece
+from rowen.engine.completion import (
+    CompletionReader,
+    completion_request,
+    refusal_text,
+    split_continuation,
+)
+from rowen.engine.handoff import Handoff
+from rowen.engine.models import verify
+from rowen.protocol.errors import RowenError, Unavailable, UserError
+from rowen.protocol.jobs import ChatInput
+
+# OpenMP reads these once, when xllamacpp's library is loaded. Its threads spin while they wait,
+# which on a machine that does anything else makes two threads a hundred times slower than one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+# Prefill and decode give bitwise equal logits only with flash attention and batches below 64.
+# A resumed answer then continues as the uninterrupted one would have, and a cancelled prefill
+# stops after at most this many tokens. Prefill keeps 0.8 of the speed it has at 512.
+BATCH_UNITS = 32
+# Every running job takes one place in a batch; the rest must leave room for prompts.
+CONCURRENCY_MAX = 16
+# How long leaving a generation waits for its thread: one prefill batch of a slow model.
+CANCEL_S_MAX = 10.0
+# unix(7): `sun_path` has 108 bytes on Linux; macOS has 104, the ending zero included.
+SOCKET_NAME_BYTES_MAX = 103
+
+
+class _Server(Protocol):
+    """The part of ``xllamacpp.Server`` used here; both calls may take long."""
+
+    def handle_completions(self, prompt: bytes, callback: Callable[[bytes], bool]) -> None: ...
+
+
+class _Prompt(msgspec.Struct):
+    prompt: str
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[int]
+
+
+@asynccontextmanager
+async def open_llama(
+    model_file: Path,
+    *,
+    model: str,
+    precision: str,
+    weights_digest: bytes,
+    threads: int = 1,
+    concurrency: int = 2,
+    context_units: int = 2048,
+) -> AsyncIterator[LlamaEngine]:
+    """Loads a model and serves it until the block ends; it is ready when the block begins.
+
+    Loading cannot be interrupted: a cancellation takes effect when it is done.
+
+    Args:
+        model_file: A GGUF file.
+        model: Name a client asks for.
+        precision: Quantisation in the field's words.
+        weights_digest: SHA-256 the file must have, 32 bytes. llama.cpp is not hardened against
+            hostile files, so one that differs is never given to it.
+        threads: CPU threads for the model.
+        concurrency: Jobs served at the same time, 1 to 16; more wait their turn.
+        context_units: Largest input + output of one job, in tokens.
+
+    Raises:
+        UserError: The file is missing, not the expected one, or not a model that fits.
+    """
+    if not 1 <= concurrency <= CONCURRENCY_MAX:
+        raise UserError(f"engine concurrency must be 1 to {CONCURRENCY_MAX}, not {concurrency}")
+    await verify(model_file, weights_digest)
+    with tempfile.TemporaryDirectory(prefix="rowen-") as directory:
+        socket_file = _socket_file(directory)
+        load = partial(_load, model_file, socket_file, threads, concurrency, context_units)
+        server, build = await trio.to_thread.run_sync(load)
+        info = EngineInfo(
+            model=model,
+            precision=precision,
+            weights_digest=weights_digest,
+            build=build,
+            context_units=context_units,
+            concurrency=concurrency,
+        )
+        # No connection is kept: the server would close it at a moment of its own choosing.
+        transport = httpx.AsyncHTTPTransport(
+            uds=socket_file, limits=httpx.Limits(max_keepalive_connections=0)
+        )
+        async with httpx.AsyncClient(
+            transport=transport,
+            base_url="http://engine",
+            trust_env=False,
+            timeout=None,  # noqa: S113 - timeouts belong to our callers
+        ) as client:
+            engine = LlamaEngine(info, server, client)
+            del server  # or freeing it would wait for this frame
+            try:
+                yield engine
+            finally:
+                await engine._close()
+
+
+def _socket_file(directory: str) -> str:
+    name = str(Path(directory, "llama.sock"))
+    if len(os.fsencode(name)) > SOCKET_NAME_BYTES_MAX:
+        raise UserError(
+            f"{name} is too long for a socket's name: set TMPDIR to a directory with a shorter one"
+        )
+    return name
+
+
+def _load(
+    model_file: Path, socket_file: str, threads: int, concurrency: int, context_units: int
+) -> tuple[_Server, str]:
+    import xllamacpp
+
+    params: Any = xllamacpp.CommonParams()
+    params.model.path = str(model_file)
+    # A name that ends in .sock makes llama.cpp listen there instead of on a port.
+    params.hostnames = [socket_file]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.n_parallel = concurrency
+    params.n_ctx = context_units * concurrency
+    params.n_batch = params.n_ubatch = BATCH_UNITS
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    # Never guess settings from free memory: they would change what the offer promised.
+    params.fit_params = False
+    # Prefixes are reused from the slots; the default keeps up to 8 GiB more of them.
+    params.cache_ram_mib = 0
+    # Every assistant turn is rendered whole; unfinished ones never get to the template.
+    params.prefill_assistant = False
+    params.offline = True
+    params.ui = False
+    params.endpoint_slots = False
+    # Prompts must not reach a log.
+    params.verbosity = -1
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise UserError(
+            f"llama.cpp cannot load {model_file}: {error} Check that it is a model this version "
+            f"knows, and that {concurrency} × {context_units} tokens of context fit in memory."
+        ) from error
+    return server, f"llama.cpp {xllamacpp.__version__.rpartition('.')[2]}"
+
+
+class LlamaEngine:
+    """One loaded model; see ``rowen.engine.base.Engine`` for what its methods promise."""
+
+    def __init__(self, info: EngineInfo, server: _Server, client: httpx.AsyncClient) -> None:
+        self._info = info
+        # Empty when closed. A list, so that a thread can drop the last reference.
+        self._loaded = [server]
+        self._client = client
+        # llama.cpp cannot cancel what waits in its own queue, so nothing ever waits there.
+        self._slots = trio.CapacityLimiter(info.concurrency)
+
+    @property
+    def info(self) -> EngineInfo:
+        """What runs here."""
+        return self._info
+
+    async def count_input(self, job: ChatInput) -> int:
+        """Tokens of the prompt as the engine will render it, without generating."""
+        return len(await self._render(job))
+
+    @asynccontextmanager
+    async def generate(
+        self, job: ChatInput, output_units_max: int
+    ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
+        """Starts the job; leaving the context frees its slot."""
+        if output_units_max < 1:
+            raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
+        tokens = await self._render(job)
+        room = self._info.context_units - len(tokens)
+        if room < 1:
+            raise UserError(
+                f"the input has {len(tokens)} tokens; with its answer it must fit in "
+                f"{self._info.context_units}"
+            )
+        request = completion_request(tokens, job, min(output_units_max, room))
+        handoff = Handoff()
+        over = trio.Event()
+        await self._slots.acquire_on_behalf_of(handoff)
+        if not self._loaded:
+            self._slots.release_on_behalf_of(handoff)
+            raise _closed()
+
+        def on_end() -> None:
+            self._slots.release_on_behalf_of(handoff)
+            over.set()
+
+        def deliver(result: outcome.Outcome[None]) -> None:
+            if isinstance(result, outcome.Error):
+                handoff.fail(result.error)
+            handoff.end(on_end)
+
+        # Not to_thread: that would need a nursery around the caller's block, which wraps the
+        # caller's own exceptions in groups.
+        complete = partial(_complete, self._loaded[0], request, handoff)
+        trio.lowlevel.start_thread_soon(complete, deliver)
+        del complete
+        try:
+            yield handoff
+        finally:
+            handoff.is_cancelled = True
+            with trio.CancelScope(deadline=trio.current_time() + CANCEL_S_MAX, shield=True):
+                await over.wait()
+
+    async def _render(self, job: ChatInput) -> list[int]:
+        turns, begun = split_continuation(job.messages)
+        if not turns:
+            raise UserError("a conversation cannot begin with the assistant's answer")
+        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+        body = await self._ask("/apply-template", {"messages": messages})
+        text = msgspec.json.decode(body, type=_Prompt).prompt + begun
+        # The flags that llama.cpp uses for its own chat completions.
+        body = await self._ask(
+            "/tokenize", {"content": text, "add_special": True, "parse_special": True}
+        )
+        return msgspec.json.decode(body, type=_Tokens).tokens
+
+    async def _ask(self, path: str, question: dict[str, object]) -> bytes:
+        if not self._loaded:
+            raise _closed()
+        try:
+            response = await self._client.post(path, content=msgspec.json.encode(question))
+        except httpx.TransportError as error:
+            raise Unavailable(f"the engine does not answer {path}: {error!r}") from error
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise Unavailable(f"the engine is not ready: {refusal_text(response.content)}")
+        if response.status_code != httpx.codes.OK:
+            # Both questions depend on nothing but the input, so asking again will not help.
+            raise UserError(f"the input cannot be rendered: {refusal_text(response.content)}")
+        return response.content
+
+    async def _close(self) -> None:
+        # The destructor joins llama.cpp's threads, all idle: a generation that is still busy
+        # holds a reference of its own, and then it is the last to leave that frees the model.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._loaded.clear)
+
+
+def _complete(server: _Server, request: bytes, handoff: Handoff) -> None:
+    """Runs one completion to its end, in a thread of its own."""
+    reader = CompletionReader()
+
+    def on_chunk(chunk: bytes) -> bool:
+        """Takes one chunk; a true answer makes llama.cpp cancel the completion."""
+        if handoff.is_cancelled:
+            return True
+        try:
+            handoff.put(reader.read(chunk))
+        except RowenError as error:
+            handoff.fail(error)
+            return True
+        return False
+
+    try:
+        server.handle_completions(request, on_chunk)
+    except (RuntimeError, ValueError) as error:
+        # What xllamacpp makes of every C++ exception.
+        failure = Unavailable(f"the engine failed: {error}")
+        failure.__cause__ = error
+        handoff.fail(failure)
+
+
+def _closed() -> Unavailable:
+    return Unavailable("the engine has been closed")

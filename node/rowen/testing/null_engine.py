@@ -1,0 +1,84 @@
+"""An engine that costs nothing, for benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from rowen.engine.base import EngineInfo, Finished, Piece
+from rowen.protocol.jobs import ChatInput, Finish
+from rowen.testing.engine import SCRIPTED, input_units_of, room_of
+
+
+class NullEngine:
+    """Says one word over and over: what is left to measure is everything around an engine.
+
+    Args:
+        output_units: Tokens of an answer, unless the job allows fewer.
+        rate_per_s: Tokens per second of each job; None gives them as fast as they are taken.
+        info: What the engine claims to run. Its ``concurrency`` is not kept.
+    """
+
+    def __init__(
+        self,
+        output_units: int = 256,
+        *,
+        rate_per_s: float | None = None,
+        info: EngineInfo = SCRIPTED,
+    ) -> None:
+        self._output_units = output_units
+        self._rate_per_s = rate_per_s
+        self._info = info
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it claims to run."""
+        return self._info
+
+    async def count_input(self, job: ChatInput) -> int:
+        """Words of all turns, plus four for each turn and for the answer."""
+        await trio.lowlevel.checkpoint()
+        return input_units_of(job)
+
+    @asynccontextmanager
+    async def generate(
+        self, job: ChatInput, output_units_max: int
+    ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
+        """Starts the job."""
+        await trio.lowlevel.checkpoint()
+        input_units = input_units_of(job)
+        units = min(self._output_units, room_of(self._info, input_units, output_units_max))
+        finish = Finish.STOP if units == self._output_units else Finish.LENGTH
+        yield _Drone(Finished(finish, input_units, 0, units), self._rate_per_s)
+
+
+class _Drone:
+    _PIECE = Piece(" word", 1)
+    # Often enough for others to run, rarely enough not to be what is measured.
+    _PIECES_PER_CHECKPOINT = 64
+
+    def __init__(self, end: Finished, rate_per_s: float | None) -> None:
+        self._end = end
+        self._rate_per_s = rate_per_s
+        self._said = 0
+        self._started_at = trio.current_time()
+        self._is_over = False
+
+    def __aiter__(self) -> _Drone:
+        return self
+
+    async def __anext__(self) -> Piece | Finished:
+        if self._is_over:
+            raise StopAsyncIteration
+        if self._said == self._end.output_units:
+            self._is_over = True
+            return self._end
+        if self._rate_per_s is not None:
+            # By the clock rather than by intervals, so that a late reader does not slow it down.
+            await trio.sleep_until(self._started_at + self._said / self._rate_per_s)
+        elif self._said % self._PIECES_PER_CHECKPOINT == 0:
+            await trio.lowlevel.checkpoint()
+        self._said += 1
+        return self._PIECE
