@@ -7,6 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # A spinning OpenMP thread starves its neighbours a hundredfold on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 export GOMP_SPINCOUNT := 0
+export ROWEN_MODELS_DIR := $(CURDIR)/models
 
 FORGE := cd contracts && npx --no --offline forge
 PYTEST := pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
@@ -25,6 +26,9 @@ setup: ## Fetch everything (done by the others when needed)
 demo: setup ## An owner, a developer and an auditor on this machine, with a real model and chain
 	@rowen demo
 
+# The contracts' gas is compared with the committed snapshot.
+test test-slow: export FORGE_SNAPSHOT_CHECK := true
+
 test: setup ## Contract tests, then every Python test that is not slow
 	$(FORGE) test --summary
 	$(PYTEST)
@@ -38,8 +42,9 @@ check: setup ## Format, lint, types, layers, house rules
 	ruff check .
 	mypy
 	lint-imports --no-logo
-	pytest -q tests/test_tidy.py
+	pytest -q tests/test_tidy.py tests/test_layers.py
 	$(FORGE) fmt --check
+	$(FORGE) lint src
 
 fix: setup ## Format, and mend what lint can mend
 	ruff check --fix .
@@ -58,4 +63,4 @@ clean: ## Remove what tests and builds left
 	find node scheduler tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove what setup fetched, too
-	rm -rf .venv .setup contracts/node_modules
+	rm -rf .venv .setup models contracts/node_modules

@@ -181,9 +181,9 @@ def model() -> bool:
     return perform(
         "model",
         "SmolLM2-135M-Instruct Q4_1",
-        VENV / ".rowen-model",
+        ROOT / "models" / ".rowen-setup",
         fingerprint(source),
-        lambda: run(BIN / "rowen", "models", "pull"),
+        lambda: run(PYTHON, "tools/pull_model.py"),
     )
 
 

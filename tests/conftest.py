@@ -1,0 +1,19 @@
+"""What holds for every test: the tiers that need something special, and a quiet engine."""
+
+import os
+import shutil
+
+import pytest
+
+# A spinning OpenMP thread starves its neighbours a hundredfold on a busy machine. The library reads
+# these once, when it is loaded. The Makefile sets them too; this is for pytest run by itself.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips, with the reason, what this machine cannot run."""
+    if shutil.which("nvidia-smi") is None:
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no NVIDIA GPU here"))
