@@ -7,13 +7,12 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 import ifaddr
-from libp2p.crypto.secp256k1 import Secp256k1PublicKey
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.peer.id import ID
 from multiaddr import Multiaddr  # type: ignore[import-untyped]  # ships no types
 from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
 
-from rowen.protocol.errors import UserError
+from rowen.protocol.errors import PeerError, UserError
+from rowen.protocol.ids import address_of_peer_id
 
 __all__ = [
     "DialTarget",
@@ -60,16 +59,14 @@ def parse_peer_id(text: str) -> ID:
     Raises:
         UserError: It is anything else.
     """
-    shape = f"{text!r} is not an operator's PeerId; expected one like 16Uiu2HAm…"
     try:
-        peer = ID.from_string(text)
-        key = peer.extract_public_key()
-    except (ValueError, TypeError, BaseLibp2pError) as error:
-        raise UserError(f"{shape} ({error})") from error
-    # A hashed PeerId carries no key, so it could not be matched to who signs the receipts.
-    if not isinstance(key, Secp256k1PublicKey):
-        raise UserError(shape)
-    return peer
+        # A hashed PeerId carries no key, so it could not be matched to who signs the receipts.
+        address_of_peer_id(text)
+        return ID.from_string(text)
+    except (PeerError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{text!r} is not an operator's PeerId; expected one like 16Uiu2HAm… ({error})"
+        ) from error
 
 
 def parse_listen_address(text: str) -> Multiaddr:

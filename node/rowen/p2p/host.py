@@ -23,6 +23,7 @@ from libp2p.tools.anyio_service import background_trio_service
 from rowen.p2p.addresses import DialTarget, dialable, parse_dial_address, parse_listen_address
 from rowen.p2p.hardening.swarm import HardenedSwarm, muxed_stream_of, release
 from rowen.p2p.hardening.tcp import BoundListener, bind
+from rowen.p2p.hardening.yamux import Yamux
 from rowen.p2p.hardening.yamux_stream import READ_BYTES
 from rowen.p2p.limits import Limits
 from rowen.p2p.network import JOB_PROTOCOL, Network, Stream, StreamHandler
@@ -101,6 +102,7 @@ class Libp2pNetwork:
         self._listeners: list[BoundListener] = []
         self._handler: StreamHandler | None = None
         self._select = MultiselectClient()
+        self._dialling: dict[ID, trio.Lock] = {}
         self._host = BasicHost(swarm, disable_identify_address_discovery=True)
         # Fewer doors: peers are known by address and key, so identify and ping, which stock
         # hosts answer and run on every connection, would only cost time.
@@ -148,15 +150,36 @@ class Libp2pNetwork:
             raise Unavailable(f"cannot reach {address}: {_chain(error)}") from error
 
     async def _dial(self, target: DialTarget) -> Stream:
-        for conn in self._swarm.get_connections(target.peer):
-            if not conn.is_closed:
-                try:
-                    with trio.fail_after(self._limits.dial_s / 3):
-                        return await self._open(cast(SwarmConn, conn))
-                except (BaseLibp2pError, trio.TooSlowError):
-                    # Up on paper only: a peer that moved or lost its network (row 9).
-                    await conn.close()
-        return await self._open(await self._swarm.connect(target.peer, target.address))
+        for conn in self._connections(target.peer):
+            patience_s = self._limits.dial_s / 3
+            try:
+                with trio.fail_after(patience_s):
+                    return await self._open(conn)
+            except (BaseLibp2pError, trio.TooSlowError):
+                muxed = cast(Yamux, conn.muxed_conn)
+                if muxed.is_established and muxed.silent_s < patience_s:
+                    # The connection is well and may carry other jobs: it is a refusal.
+                    raise
+                # Up on paper only: the peer moved or lost its network (row 9).
+                await conn.close()
+        return await self._open(await self._connect(target))
+
+    async def _connect(self, target: DialTarget) -> SwarmConn:
+        """Connect, one dial at a time to one peer, or jobs that start together would each."""
+        lock = self._dialling.setdefault(target.peer, trio.Lock())
+        try:
+            async with lock:
+                made_meanwhile = self._connections(target.peer)
+                if made_meanwhile:
+                    return made_meanwhile[0]
+                return await self._swarm.connect(target.peer, target.address)
+        finally:
+            if not lock.locked():
+                self._dialling.pop(target.peer, None)
+
+    def _connections(self, peer: ID) -> list[SwarmConn]:
+        conns = self._swarm.get_connections(peer)
+        return [cast(SwarmConn, conn) for conn in conns if not conn.is_closed]
 
     async def _open(self, conn: SwarmConn) -> Stream:
         """Open a stream on `conn` and agree on the job protocol."""

@@ -63,6 +63,7 @@ def quieten() -> None:
         return
     root = logging.getLogger("libp2p")
     root.setLevel(logging.CRITICAL)
+    root.propagate = False
     if not any(isinstance(handler, logging.NullHandler) for handler in root.handlers):
         root.addHandler(logging.NullHandler())
 

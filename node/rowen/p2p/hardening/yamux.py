@@ -351,12 +351,11 @@ class Yamux(IMuxedConn):
         while True:
             await trio.sleep(period_s)
             now_s = trio.current_time()
-            silent_s = now_s - self._received_at_s
             if self._write_began_s is not None and now_s - self._write_began_s > limits.stall_s:
                 self.drop(f"the peer stopped reading for {limits.stall_s:g} s")
-            elif silent_s > limits.silence_s:
+            elif self.silent_s > limits.silence_s:
                 self.drop(f"the peer was silent for {limits.silence_s:g} s")
-            elif silent_s >= limits.ping_s:
+            elif self.silent_s >= limits.ping_s:
                 self.queue(HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 0))
             for stream in list(self.streams.values()):
                 if stream.is_lingering and now_s - stream.closed_at_s > limits.linger_s:
@@ -371,6 +370,11 @@ class Yamux(IMuxedConn):
     def is_initiator(self) -> bool:
         """Whether we dialled."""
         return self._is_initiator
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the peer last sent anything."""
+        return trio.current_time() - self._received_at_s
 
     @property
     def is_established(self) -> bool:
