@@ -1,0 +1,286 @@
+"""The escrow read through JSON-RPC, from one endpoint or from several that must agree.
+
+One endpoint can lie about balances and logs (threat 39). With two or more, whatever is read
+is read from all at the same height, and a difference is an error and never a choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Self, TypeVar
+
+import trio
+
+from rowen.chain.base import BlockRef, Deployment
+from rowen.chain.contract import artifact, decode_event, encode_call
+from rowen.chain.events import Event
+from rowen.chain.rpc import Rpc, from_hex, quantity, to_hex
+from rowen.protocol.channel import ChannelView
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.ids import format_address
+
+T = TypeVar("T")
+
+EMPTY: Final = ChannelView(locked=0, claimed=0)
+
+
+class RpcEscrow:
+    """An escrow behind endpoints. Make one with ``connect``; see ``Escrow`` for the methods.
+
+    Attributes:
+        endpoints: All of them; the first is the one that transactions go through.
+        deployment: The escrow's constants.
+    """
+
+    def __init__(self, endpoints: Sequence[Rpc], deployment: Deployment) -> None:
+        self.endpoints = tuple(endpoints)
+        self.deployment = deployment
+
+    @classmethod
+    async def connect(cls, endpoints: Sequence[Rpc], *, chain_id: int, escrow: bytes) -> Self:
+        """Checks that every endpoint shows our contract on the right chain.
+
+        Raises:
+            UserError: Another chain, no contract at the address, or another contract.
+            Unavailable: An endpoint does not answer, or they disagree.
+        """
+        for rpc in endpoints:
+            await _check(rpc, chain_id, escrow)
+        trial = cls(endpoints, Deployment(
+            domain=Domain(chain_id, escrow), token=b"", unlock_delay_s=0, payout_delay_s=0,
+            min_lock=0,
+        ))  # fmt: skip
+        height = await trial._height()
+        token, unlock_delay_s, payout_delay_s, min_lock = [
+            await trial._view(signature, at=height)
+            for signature in ("token()", "unlockDelay()", "payoutDelay()", "minLock()")
+        ]
+        return cls(
+            endpoints,
+            Deployment(
+                domain=Domain(chain_id, escrow),
+                token=token.to_bytes(32, "big")[12:],
+                unlock_delay_s=unlock_delay_s,
+                payout_delay_s=payout_delay_s,
+                min_lock=min_lock,
+            ),
+        )
+
+    async def head(self) -> BlockRef:
+        """See ``Escrow``. The newest block that all endpoints know."""
+        height = await self._height()
+        found = await self.blocks(height, height)
+        if not found:
+            raise Unavailable(f"the endpoints do not show block {height}, their newest")
+        return found[0]
+
+    async def blocks(self, first: int, last: int) -> list[BlockRef]:
+        """See ``Escrow``."""
+        calls: list[tuple[str, tuple[object, ...]]] = [
+            ("eth_getBlockByNumber", (hex(height), False))
+            for height in range(max(first, 0), last + 1)
+        ]
+
+        async def read(rpc: Rpc) -> list[BlockRef]:
+            answers = await rpc.batch(calls)
+            with rpc.reading("eth_getBlockByNumber"):
+                return [read_block(answer) for answer in answers if answer is not None]
+
+        return await self._agreed(read, "blocks")
+
+    async def events(self, blocks: Sequence[BlockRef]) -> list[Event]:
+        """See ``Escrow``."""
+        # By hash: asked for a range, an endpoint that lags behind answers with fewer logs
+        # and no error.
+        address = to_hex(self.deployment.domain.escrow)
+        calls: list[tuple[str, tuple[object, ...]]] = [
+            ("eth_getLogs", ({"blockHash": to_hex(block.hash), "address": address},))
+            for block in blocks
+        ]
+
+        async def read(rpc: Rpc) -> list[Event]:
+            answers = await rpc.batch(calls)
+            with rpc.reading("eth_getLogs"):
+                return [
+                    event
+                    for block, logs in zip(blocks, answers, strict=True)
+                    for event in map(read_log, _logs_of(block, logs, address))
+                    if event is not None
+                ]
+
+        events = await self._agreed(read, "events")
+        await self._require_canonical(blocks)
+        return events
+
+    async def channel(self, channel_id: bytes, *, confirmations: int) -> ChannelView:
+        """See ``Escrow``."""
+        height = await self._height() - confirmations
+        if height < 0:
+            return EMPTY
+        call = encode_call("channels(bytes32)", channel_id)
+
+        async def read(rpc: Rpc) -> ChannelView:
+            raw = await self._eth_call(rpc, self.deployment.domain.escrow, call, height)
+            if not raw:  # the escrow was deployed later
+                return EMPTY
+            with rpc.reading("channels"):
+                locked, claimed, unlock_at_s = (
+                    int.from_bytes(raw[32 * i : 32 * i + 32], "big") for i in range(3)
+                )
+            return ChannelView(locked=locked, claimed=claimed, unlock_at_s=unlock_at_s)
+
+        return await self._agreed(read, f"channel 0x{channel_id.hex()}")
+
+    async def credit(self, provider: bytes) -> int:
+        """See ``Escrow``."""
+        return await self._view("creditOf(address)", provider)
+
+    async def payout(self, provider: bytes) -> bytes:
+        """See ``Escrow``."""
+        return (await self._view("payoutOf(address)", provider)).to_bytes(32, "big")[12:]
+
+    async def token_balance(self, address: bytes) -> int:
+        """See ``Escrow``."""
+        return await self._view("balanceOf(address)", address, to=self.deployment.token)
+
+    async def balance_wei(self, address: bytes) -> int:
+        """See ``Escrow``."""
+        height = await self._height()
+
+        async def read(rpc: Rpc) -> int:
+            answer = await rpc.call("eth_getBalance", to_hex(address), hex(height))
+            with rpc.reading("eth_getBalance"):
+                return quantity(answer)
+
+        return await self._agreed(read, "eth_getBalance")
+
+    async def _height(self) -> int:
+        async def read(rpc: Rpc) -> int:
+            answer = await rpc.call("eth_blockNumber")
+            with rpc.reading("eth_blockNumber"):
+                return quantity(answer)
+
+        return min(await self._from_all(read))
+
+    async def _view(
+        self, signature: str, *values: int | bytes, to: bytes | None = None, at: int | None = None
+    ) -> int:
+        """A function of the escrow (or of ``to``) that returns one word."""
+        height = await self._height() if at is None else at
+        call = encode_call(signature, *values)
+
+        async def read(rpc: Rpc) -> int:
+            raw = await self._eth_call(rpc, to or self.deployment.domain.escrow, call, height)
+            with rpc.reading(signature):
+                if len(raw) != 32:
+                    raise ValueError(f"{len(raw)} bytes, expected 32")
+                return int.from_bytes(raw, "big")
+
+        return await self._agreed(read, signature)
+
+    @staticmethod
+    async def _eth_call(rpc: Rpc, to: bytes, call: bytes, height: int) -> bytes:
+        answer = await rpc.call("eth_call", {"to": to_hex(to), "data": to_hex(call)}, hex(height))
+        with rpc.reading("eth_call"):
+            return from_hex(answer)
+
+    async def _require_canonical(self, blocks: Sequence[BlockRef]) -> None:
+        """An endpoint may still show logs of a block that a reorganisation replaced."""
+        tops = [
+            block
+            for block, above in zip(blocks, [*blocks[1:], None], strict=True)
+            if above is None or above.parent_hash != block.hash
+        ]
+        for block in tops:
+            found = await self.blocks(block.number, block.number)
+            if found != [block]:
+                raise Unavailable(f"block {block.number} 0x{block.hash.hex()} is not canonical")
+
+    async def _agreed(self, read: Callable[[Rpc], Awaitable[T]], what: str) -> T:
+        answers = await self._from_all(read)
+        for rpc, answer in zip(self.endpoints, answers, strict=True):
+            if answer != answers[0]:
+                raise Unavailable(
+                    f"{self.endpoints[0].endpoint} and {rpc.endpoint} disagree about {what}:"
+                    f" {answers[0]!r:.200} and {answer!r:.200}"
+                )
+        return answers[0]
+
+    async def _from_all(self, read: Callable[[Rpc], Awaitable[T]]) -> list[T]:
+        """What each endpoint says, asked at the same time."""
+        if len(self.endpoints) == 1:
+            return [await read(self.endpoints[0])]
+        answers: dict[int, T] = {}
+        failures: list[Unavailable] = []
+
+        async def ask(position: int, rpc: Rpc) -> None:
+            try:
+                answers[position] = await read(rpc)
+            except Unavailable as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for position, rpc in enumerate(self.endpoints):
+                nursery.start_soon(ask, position, rpc)
+        if failures:
+            raise failures[0]
+        return [answers[position] for position in range(len(self.endpoints))]
+
+
+async def _check(rpc: Rpc, chain_id: int, escrow: bytes) -> None:
+    answer = await rpc.call("eth_chainId")
+    with rpc.reading("eth_chainId"):
+        actual = quantity(answer)
+    if actual != chain_id:
+        raise UserError(
+            f"{rpc.endpoint} is on chain {actual}, expected {chain_id}:"
+            " correct chain.rpc or chain.id"
+        )
+    answer = await rpc.call("eth_getCode", to_hex(escrow), "latest")
+    with rpc.reading("eth_getCode"):
+        code = from_hex(answer)
+    where = f"{format_address(escrow)} on chain {chain_id}"
+    if not code:
+        raise UserError(f"there is no contract at {where}: correct chain.escrow")
+    if not artifact("RowenEscrow").matches(code):
+        raise UserError(
+            f"the contract at {where} is not this version's RowenEscrow: correct chain.escrow,"
+            " or install the version of Rowen that belongs to it"
+        )
+
+
+def read_block(answer: Any) -> BlockRef:
+    """A block as JSON-RPC gives it.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return BlockRef(
+        number=quantity(answer["number"]),
+        hash=from_hex(answer["hash"], 32),
+        parent_hash=from_hex(answer["parentHash"], 32),
+        timestamp_s=quantity(answer["timestamp"]),
+    )
+
+
+def read_log(log: Any) -> Event | None:
+    """A log as JSON-RPC gives it; None if it is no event of the escrow's.
+
+    Raises:
+        ValueError, TypeError, KeyError: It is none.
+    """
+    return decode_event(
+        [bytes.fromhex(topic[2:]) for topic in log["topics"]],
+        bytes.fromhex(log["data"][2:]),
+        block=int(log["blockNumber"], 16),
+        index=int(log["logIndex"], 16),
+        tx_hash=bytes.fromhex(log["transactionHash"][2:]),
+    )
+
+
+def _logs_of(block: BlockRef, logs: Any, address: str) -> list[Any]:
+    for log in logs:
+        if log["blockHash"] != to_hex(block.hash) or log["address"].lower() != address:
+            raise ValueError(f"a log of block {log['blockHash']!r:.80} at {log['address']!r:.80}")
+    return sorted(logs, key=lambda log: int(log["logIndex"], 16))
