@@ -22,9 +22,9 @@ _END = object()
 class Handoff:
     """One writer in a thread, one reader in trio.
 
-    The backlog needs no bound of its own: an item stands for at least one unit, and the engine
-    samples at most ``output_units_max`` of them, whether or not anyone reads. The text waits
-    either here or, larger, in the engine's own queue.
+    The backlog needs no bound of its own: every item but the last two stands for at least one
+    unit, and the engine samples at most ``output_units_max`` of them, whether or not anyone
+    reads. What waits here would otherwise wait, larger, in the engine's own queue.
     """
 
     def __init__(self) -> None:

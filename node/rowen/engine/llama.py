@@ -8,13 +8,12 @@ questions that have no callback: rendering a conversation and turning it into to
 
 from __future__ import annotations
 
-import os
+import secrets
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import httpx
 import msgspec
@@ -29,31 +28,13 @@ from rowen.engine.completion import (
     split_continuation,
 )
 from rowen.engine.handoff import Handoff
+from rowen.engine.llama_server import CONCURRENCY_MAX, LlamaServer, load_server, socket_file
 from rowen.engine.models import verify
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.jobs import ChatInput
 
-# OpenMP reads these once, when xllamacpp's library is loaded. Its threads spin while they wait,
-# which on a machine that does anything else makes two threads a hundred times slower than one.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-# Prefill and decode give bitwise equal logits only with flash attention and batches below 64.
-# A resumed answer then continues as the uninterrupted one would have, and a cancelled prefill
-# stops after at most this many tokens. Prefill keeps 0.8 of the speed it has at 512.
-BATCH_UNITS = 32
-# Every running job takes one place in a batch; the rest must leave room for prompts.
-CONCURRENCY_MAX = 16
 # How long leaving a generation waits for its thread: one prefill batch of a slow model.
 CANCEL_S_MAX = 10.0
-# unix(7): `sun_path` has 108 bytes on Linux; macOS has 104, the ending zero included.
-SOCKET_NAME_BYTES_MAX = 103
-
-
-class _Server(Protocol):
-    """The part of ``xllamacpp.Server`` used here; both calls may take long."""
-
-    def handle_completions(self, prompt: bytes, callback: Callable[[bytes], bool]) -> None: ...
 
 
 class _Prompt(msgspec.Struct):
@@ -96,8 +77,12 @@ async def open_llama(
         raise UserError(f"engine concurrency must be 1 to {CONCURRENCY_MAX}, not {concurrency}")
     await verify(model_file, weights_digest)
     with tempfile.TemporaryDirectory(prefix="rowen-") as directory:
-        socket_file = _socket_file(directory)
-        load = partial(_load, model_file, socket_file, threads, concurrency, context_units)
+        listen_file = socket_file(directory)
+        # A second lock, should the directory ever be opened to others of the same user.
+        key = secrets.token_urlsafe(32)
+        load = partial(
+            load_server, model_file, listen_file, key, threads, concurrency, context_units
+        )
         server, build = await trio.to_thread.run_sync(load)
         info = EngineInfo(
             model=model,
@@ -109,11 +94,12 @@ async def open_llama(
         )
         # No connection is kept: the server would close it at a moment of its own choosing.
         transport = httpx.AsyncHTTPTransport(
-            uds=socket_file, limits=httpx.Limits(max_keepalive_connections=0)
+            uds=listen_file, limits=httpx.Limits(max_keepalive_connections=0)
         )
         async with httpx.AsyncClient(
             transport=transport,
             base_url="http://engine",
+            headers={"Authorization": f"Bearer {key}"},
             trust_env=False,
             timeout=None,  # noqa: S113 - timeouts belong to our callers
         ) as client:
@@ -125,54 +111,10 @@ async def open_llama(
                 await engine._close()
 
 
-def _socket_file(directory: str) -> str:
-    name = str(Path(directory, "llama.sock"))
-    if len(os.fsencode(name)) > SOCKET_NAME_BYTES_MAX:
-        raise UserError(
-            f"{name} is too long for a socket's name: set TMPDIR to a directory with a shorter one"
-        )
-    return name
-
-
-def _load(
-    model_file: Path, socket_file: str, threads: int, concurrency: int, context_units: int
-) -> tuple[_Server, str]:
-    import xllamacpp
-
-    params: Any = xllamacpp.CommonParams()
-    params.model.path = str(model_file)
-    # A name that ends in .sock makes llama.cpp listen there instead of on a port.
-    params.hostnames = [socket_file]
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.n_parallel = concurrency
-    params.n_ctx = context_units * concurrency
-    params.n_batch = params.n_ubatch = BATCH_UNITS
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    # Never guess settings from free memory: they would change what the offer promised.
-    params.fit_params = False
-    # Prefixes are reused from the slots; the default keeps up to 8 GiB more of them.
-    params.cache_ram_mib = 0
-    # Every assistant turn is rendered whole; unfinished ones never get to the template.
-    params.prefill_assistant = False
-    params.offline = True
-    params.ui = False
-    params.endpoint_slots = False
-    # Prompts must not reach a log.
-    params.verbosity = -1
-    try:
-        server = xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise UserError(
-            f"llama.cpp cannot load {model_file}: {error} Check that it is a model this version "
-            f"knows, and that {concurrency} × {context_units} tokens of context fit in memory."
-        ) from error
-    return server, f"llama.cpp {xllamacpp.__version__.rpartition('.')[2]}"
-
-
 class LlamaEngine:
     """One loaded model; see ``rowen.engine.base.Engine`` for what its methods promise."""
 
-    def __init__(self, info: EngineInfo, server: _Server, client: httpx.AsyncClient) -> None:
+    def __init__(self, info: EngineInfo, server: LlamaServer, client: httpx.AsyncClient) -> None:
         self._info = info
         # Empty when closed. A list, so that a thread can drop the last reference.
         self._loaded = [server]
@@ -266,7 +208,7 @@ class LlamaEngine:
             await trio.to_thread.run_sync(self._loaded.clear)
 
 
-def _complete(server: _Server, request: bytes, handoff: Handoff) -> None:
+def _complete(server: LlamaServer, request: bytes, handoff: Handoff) -> None:
     """Runs one completion to its end, in a thread of its own."""
     reader = CompletionReader()
 
@@ -284,7 +226,6 @@ def _complete(server: _Server, request: bytes, handoff: Handoff) -> None:
     try:
         server.handle_completions(request, on_chunk)
     except (RuntimeError, ValueError) as error:
-        # What xllamacpp makes of every C++ exception.
         failure = Unavailable(f"the engine failed: {error}")
         failure.__cause__ = error
         handoff.fail(failure)

@@ -7,6 +7,7 @@ weights have a hash of their own, which is also the one the offer names.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -226,12 +227,11 @@ async def _watch(workspace: Path, total_bytes: int, progress: Progress) -> None:
 
 def _bytes_in(directory: Path) -> int:
     sizes = [0]
-    for file in directory.rglob("*.whl"):
-        try:
-            sizes.append(file.stat().st_size)
-        except FileNotFoundError:
-            # pip has just moved it.
-            continue
+    # os.walk passes over directories that pip removes meanwhile.
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(Path(parent, name).stat().st_size)
     # While pip copies it, the same wheel is there twice.
     return max(sizes)
 
