@@ -75,6 +75,7 @@ class Session:
         self._write_began_s = now_s
         self._writers = trio.lowlevel.ParkingLot()
         self._is_reading = False
+        self._read_began_s = now_s
         self._read_done = trio.lowlevel.ParkingLot()
 
     @property
@@ -140,6 +141,7 @@ class Session:
     async def _read(self) -> None:
         """Move one chunk of the stream into the inbox."""
         self._is_reading = True
+        self._read_began_s = trio.current_time()
         try:
             chunk = await self._stream.receive()
         except Unavailable as error:
@@ -228,8 +230,12 @@ class Session:
         """
         if self._inbox:
             return
-        if not self._is_reading:
-            with trio.move_on_after(self._patience.heartbeat_s / 4):
+        grace_s = self._patience.heartbeat_s / 4
+        if self._is_reading:
+            if trio.current_time() - self._read_began_s < grace_s:
+                return
+        else:
+            with trio.move_on_after(grace_s):
                 try:
                     await self._read()
                 except (Unavailable, PeerError) as error:

@@ -47,6 +47,7 @@ class Pipe:
         self._unread_bytes = 0
         self._carried_bytes = 0
         self._arrives_s = 0.0
+        self._cut_at_s: float | None = None
         self._is_ended = False
         self._is_discarding = False
         self._failure: str | None = None
@@ -128,14 +129,13 @@ class Pipe:
         await trio.lowlevel.checkpoint()
         while True:
             link = self._link()
-            is_flowing = link.is_read and not link.is_cut
-            if self._under_way and is_flowing:
-                wait_s = self._under_way[0][0] - trio.current_time()
-                if wait_s <= 0:
+            if self._under_way and link.is_read:
+                if self._under_way[0][0] <= self._horizon_s():
                     return self._take(fragments=link.fragments)
-                with trio.move_on_after(wait_s):
-                    await self._changed.park()
-                continue
+                if not link.is_cut:
+                    with trio.move_on_at(self._under_way[0][0]):
+                        await self._changed.park()
+                    continue
             if not self._under_way:
                 if self._failure is not None:
                     raise Unavailable(self._failure)
@@ -148,8 +148,8 @@ class Pipe:
         most = (
             self._rng.randint(1, 1 << self._rng.randint(0, 14)) if fragments else RECEIVE_BYTES_MAX
         )
-        now_s = trio.current_time()
-        while self._under_way and len(taken) < most and self._under_way[0][0] <= now_s:
+        horizon_s = self._horizon_s()
+        while self._under_way and len(taken) < most and self._under_way[0][0] <= horizon_s:
             arrives_s, chunk = self._under_way.popleft()
             left = most - len(taken)
             if len(chunk) > left:
@@ -160,6 +160,11 @@ class Pipe:
         self._room.unpark_all()
         self._forget_if_over()
         return bytes(taken)
+
+    def _horizon_s(self) -> float:
+        """Return the arrival time up to which bytes are here: a cut stops those under way."""
+        now_s = trio.current_time()
+        return now_s if self._cut_at_s is None else min(now_s, self._cut_at_s)
 
     def discard(self) -> None:
         """Read and forget whatever comes from now on."""
@@ -174,7 +179,7 @@ class Pipe:
     def reset(self) -> None:
         """Drop both directions; what is under way is lost."""
         for pipe in (self, self.twin):
-            if not pipe._is_over():
+            if pipe._failure is None and not pipe._is_over():
                 pipe._under_way.clear()
                 pipe._unread_bytes = 0
                 pipe.fail("the stream was reset")
@@ -189,6 +194,10 @@ class Pipe:
 
     def on_weather(self) -> None:
         """Look at the link again."""
+        if not self._link().is_cut:
+            self._cut_at_s = None
+        elif self._cut_at_s is None:
+            self._cut_at_s = trio.current_time()
         self._changed.unpark_all()
 
     def _break_after_arrival(self, why: str) -> None:

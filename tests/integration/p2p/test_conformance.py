@@ -7,13 +7,23 @@ import struct
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
+from tests.integration.p2p.worlds import (
+    KINDS,
+    Kind,
+    echo,
+    key,
+    pour,
+    read_all,
+    read_exactly,
+    world,
+)
 
 from rowen.p2p.limits import Limits
 from rowen.p2p.network import RECEIVE_BYTES_MAX, Stream
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import address_of_peer_id
-from tests.integration.p2p.worlds import KINDS, Kind, echo, key, read_all, read_exactly, world
 
 pytestmark = pytest.mark.parametrize("kind", KINDS)
 
@@ -168,7 +178,7 @@ async def test_cancelling_receives_loses_nothing(kind: Kind) -> None:
             for n in range(count):
                 await stream.send(struct.pack(">I", n))
                 if n % 7 == 0:
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
 
         server.set_handler(tick)
         stream = await client.dial(server.addresses[0])
@@ -197,7 +207,8 @@ async def test_a_cancelled_send_never_corrupts_the_connection(kind: Kind, delay_
         async def sink_or_echo(stream: Stream) -> None:
             first = await stream.receive()
             if first == b"echo":
-                return await echo(stream)
+                await echo(stream)
+                return
             data = bytearray(first)
             try:
                 while chunk := await stream.receive():
@@ -224,7 +235,7 @@ async def test_a_cancelled_send_never_corrupts_the_connection(kind: Kind, delay_
 
             nursery.start_soon(pour)
             for _ in range(delay_steps):
-                await trio.sleep(0)
+                await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         await stream.aclose()
         await ended.wait()
@@ -245,16 +256,16 @@ async def test_a_peer_that_stops_reading_makes_the_sender_fail_not_hang(kind: Ki
 
         async def lazy(stream: Stream) -> None:
             if await stream.receive() == b"echo":
-                return await echo(stream)
-            await release.wait()
+                await echo(stream)
+            else:
+                await release.wait()
 
         server.set_handler(lazy)
         steady = await client.dial(server.addresses[0])
         await steady.send(b"echo")
         stream = await client.dial(server.addresses[0])
         with pytest.raises(Unavailable, match="stopped reading"):
-            while True:
-                await stream.send(bytes(65_536))
+            await pour(stream)
         await steady.send(b"still here")
         assert await read_exactly(steady, 10) == b"still here"
         release.set()

@@ -67,6 +67,12 @@ async def echo(stream: Stream) -> None:
         await stream.send(data)
 
 
+async def pour(stream: Stream, piece: bytes = bytes(65_536)) -> None:
+    """Send for ever."""
+    while True:
+        await stream.send(piece)
+
+
 async def read_all(stream: Stream) -> bytes:
     """Read to the end."""
     data = bytearray()
