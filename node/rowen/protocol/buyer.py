@@ -6,7 +6,8 @@ receipt takes it off the list. ``_TABLE`` decides every (state, event) pair.
 
 The client pays for what it received, at the price it signed, and for nothing else: a signed
 receipt that says otherwise is a dispute, which stops the channel with the receipt as evidence.
-Recovery replays ``place``, ``ProviderSent`` and ``ProviderBilled`` over the journal.
+Recovery replays ``place``, ``ProviderLost``, ``ProviderSent`` and ``ProviderBilled`` over the
+journal: whatever was open when we stopped waits, SUSPENDED, for its provider.
 """
 
 from __future__ import annotations
@@ -143,6 +144,7 @@ def place(state: BuyerChannel, order: Order, input_units_max: int) -> BuyerChann
             f"the job may cost {order.amount_max}, the channel has {max(0, state.free())} left: "
             "lock more with `rowen channel open`, or ask for less"
         )
+    assert order.job_id not in state.jobs
     job = Job(order=order, order_hash=order.digest(state.domain), input_units_max=input_units_max)
     return _with_job(state, job)
 
@@ -186,6 +188,8 @@ def _on_sent(state: BuyerChannel, job: Job, event: ProviderSent) -> Outcome:
         return state, []
     if event.units < job.output_units:
         raise PeerError(f"output units fell from {job.output_units} to {event.units}")
+    if end < job.output_bytes:
+        raise PeerError(f"output ends at byte {end} with more units than {job.output_bytes} had")
     try:
         text = raw[job.output_bytes - event.at :].decode()
     except UnicodeDecodeError as error:
@@ -297,6 +301,16 @@ _TABLE: dict[tuple[JobState, type[Event]], Handler] = {
 }
 
 
+# Only the status is signed. A finish that says something else would let a job that is charged
+# look like one that failed.
+_STATUS_TO_FINISHES: dict[Status, tuple[Finish | None, ...]] = {
+    Status.PARTIAL: (None,),
+    Status.FINAL: (Finish.STOP, Finish.LENGTH),
+    Status.CANCELLED: (Finish.CANCELLED,),
+    Status.PREEMPTED: (Finish.PREEMPTED,),
+    Status.FAILED: (Finish.FAILED,),
+}
+
 # What is wrong with a receipt, with expected and actual values; empty when nothing is.
 
 
@@ -308,7 +322,7 @@ def _misplaced(state: BuyerChannel, job: Job, event: ProviderBilled) -> str:
         return f"it is number {receipt.sequence}, the log has {state.log.count}"
     if receipt.order_hash != job.order_hash or receipt.segment != job.segment:
         return f"it is for another order or segment than {job.segment} of this one"
-    if (receipt.status is Status.PARTIAL) != (event.finish is None):
+    if event.finish not in _STATUS_TO_FINISHES[receipt.status]:
         return f"its status {receipt.status.name} does not fit finish {event.finish}"
     if receipt.finished_at_ms < receipt.started_at_ms:
         return "it ends before it starts"
@@ -316,6 +330,9 @@ def _misplaced(state: BuyerChannel, job: Job, event: ProviderBilled) -> str:
 
 
 def _misread(job: Job, receipt: Receipt) -> str:
+    if receipt.status is Status.FAILED:
+        # It is free, and a provider that crashed may not know how far its output went.
+        return ""
     if receipt.input_units > job.input_units_max:
         return f"{receipt.input_units} input units, at most {job.input_units_max} are possible"
     if receipt.cached_units > receipt.input_units:
@@ -334,9 +351,10 @@ def _misread(job: Job, receipt: Receipt) -> str:
 
 
 def _mispriced(state: BuyerChannel, job: Job, receipt: Receipt) -> str:
-    reading = Reading(receipt.input_units, receipt.cached_units, receipt.output_units)
-    owed = max(0, cost(job.order, reading) - job.billed)
-    expected = 0 if receipt.status is Status.FAILED else owed
+    expected = 0
+    if receipt.status is not Status.FAILED:
+        reading = Reading(receipt.input_units, receipt.cached_units, receipt.output_units)
+        expected = max(0, cost(job.order, reading) - job.billed)
     if receipt.amount != expected:
         return f"amount is {receipt.amount}, units times price make {expected}"
     if receipt.total != state.log.total + receipt.amount:
@@ -369,5 +387,9 @@ def _dispute(state: BuyerChannel, event: ProviderBilled, detail: str) -> Outcome
     if state.stopped:
         # One disputed receipt is enough; those after it build on it.
         return state, []
-    stopped = replace(state, stopped=f"receipt {event.receipt.sequence} is disputed: {detail}")
-    return stopped, [Dispute(event.job, event.receipt, detail)]
+    why = f"receipt {event.receipt.sequence} is disputed: {detail}"
+    # The log ends here, so no open job can ever be billed: a corrected receipt would be the
+    # second one for its sequence, and paying it would hide the first.
+    ended = [Ended(job_id, Finish.FAILED, None, why) for job_id in state.jobs]
+    stopped = replace(state, stopped=why, jobs={})
+    return stopped, [Dispute(event.job, event.receipt, detail), *ended]

@@ -132,7 +132,7 @@ class Pay:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The job is over. ``receipt`` is its last one, None when there never was one."""
+    """The job is over. ``receipt`` is its last one, None when it ended without one."""
 
     job: bytes
     finish: Finish

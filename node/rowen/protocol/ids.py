@@ -15,6 +15,7 @@ ZERO_HASH = bytes(HASH_BYTES)
 # An identity multihash (code 0x00, 37 bytes) over the protobuf PublicKey{type: secp256k1,
 # data: 33 bytes}: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
 _PEER_ID_PREFIX = bytes.fromhex("002508021221")
+_PEER_ID_CHARS_MAX = 64
 
 
 def keccak(data: bytes) -> bytes:
@@ -45,10 +46,16 @@ def address_of_peer_id(peer_id: str) -> bytes:
         PeerError: Not a PeerId that carries a secp256k1 key.
     """
     try:
+        # Base58 costs the square of its length.
+        if len(peer_id) > _PEER_ID_CHARS_MAX:
+            raise ValueError(f"{len(peer_id)} characters")
         raw = base58.b58decode(peer_id)
         if not raw.startswith(_PEER_ID_PREFIX):
             raise ValueError("no secp256k1 key inside")
         key = PublicKey(raw[len(_PEER_ID_PREFIX) :])
+        # One key, one name: neither another form of the point nor a space at the end.
+        if peer_id_of_public_key(key.format(compressed=True)) != peer_id:
+            raise ValueError("not the canonical form")
     except ValueError as error:
         raise PeerError(f"peer id {peer_id[:64]!r} carries no secp256k1 key") from error
     return address_of_public_key(key.format(compressed=False))
@@ -64,7 +71,8 @@ def parse_address(text: str) -> bytes:
         raw = bytes.fromhex(text.removeprefix("0x"))
     except ValueError as error:
         raise UserError(f"{text!r} is not a hexadecimal address") from error
-    if len(raw) != ADDRESS_BYTES or not text.startswith("0x"):
+    # fromhex skips spaces, so the text is measured too.
+    if len(raw) != ADDRESS_BYTES or len(text) != 2 + 2 * ADDRESS_BYTES or text[:2] != "0x":
         raise UserError(f"{text!r} is not an address: expected 0x and 40 hexadecimal digits")
     digits = text[2:]
     if digits not in (digits.lower(), digits.upper()) and format_address(raw) != text:

@@ -39,9 +39,7 @@ class ChatInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
         stop: Texts that end the answer, at most 8; they are not part of it.
     """
 
-    messages: Annotated[
-        tuple[Message, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_MAX)
-    ]
+    messages: Annotated[tuple[Message, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_MAX)]
     temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
     top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 2)] = 0

@@ -8,12 +8,15 @@ because MessagePack integers end at 64 bits.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
 from rowen.protocol.jobs import ChatInput
+from rowen.protocol.signing import Key, recover
+from rowen.protocol.statements import Statement
 
 PROTOCOL_ID = "/rowen/job/1"
 
@@ -28,6 +31,7 @@ Detail = Annotated[str, msgspec.Meta(max_length=512)]
 INPUT_BYTES_MAX = 1_000_000
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Statement)
 
 
 class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +44,32 @@ class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     words: Words
     signature: Bytes64
+
+
+class Opened(NamedTuple, Generic[S]):
+    """A statement whose signature was recovered; who signed it is for the caller to judge."""
+
+    statement: S
+    digest: bytes
+    signer: bytes
+
+
+def seal(statement: Statement, domain: Domain, key: Key) -> Signed:
+    """Signs a statement."""
+    words = statement.encode()
+    return Signed(words, key.sign(domain.digest(statement.TYPE_HASH, words)))
+
+
+def open_signed(signed: Signed, kind: type[S], domain: Domain) -> Opened[S]:
+    """Reads a signed statement.
+
+    Raises:
+        PeerError: Not a statement of this kind, or not a signature.
+    """
+    statement = kind.decode(signed.words)
+    # The words just proved canonical, so hashing them spares encoding again.
+    digest = domain.digest(kind.TYPE_HASH, signed.words)
+    return Opened(statement, digest, recover(digest, signed.signature))
 
 
 class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t", gc=False):
@@ -243,7 +273,8 @@ def _strict(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
     try:
         message = decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise PeerError(f"malformed message of {len(raw)} bytes: {error}") from error
+        # The error may quote a key of any length that the peer chose.
+        raise PeerError(f"malformed message of {len(raw)} bytes: {str(error)[:200]}") from error
     # MessagePack lets one value have many encodings; hashes and signatures need one.
     if _encode(message) != raw:
         raise PeerError(f"{type(message).__name__} is not in its canonical encoding")

@@ -122,7 +122,8 @@ def _read_content(raw: bytes) -> OfferContent:
     try:
         content = _decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise PeerError(f"malformed offer: {error}") from error
+        # The error may quote a key of any length that the peer chose.
+        raise PeerError(f"malformed offer: {str(error)[:200]}") from error
     if _encode(content) != raw:
         raise PeerError("offer is not in its canonical encoding")
     return content

@@ -165,7 +165,7 @@ def step(state: SellerChannel, event: Event, meter: Meter) -> Outcome:
         PeerError: The client broke the protocol; state is unchanged.
     """
     if isinstance(event, ClientPaid):
-        return _on_paid(state, event)
+        return _on_paid(state, event, meter)
     if isinstance(event, ClientDisputed):
         return _on_disputed(state, event, meter)
     job = state.jobs.get(event.job)
@@ -178,7 +178,13 @@ def step(state: SellerChannel, event: Event, meter: Meter) -> Outcome:
 
 def start(state: SellerChannel, job: Job) -> SellerChannel:
     """The channel with an admitted job (see ``admission``) running on it."""
+    assert job.order.job_id not in state.jobs
     return _with_job(state, job)
+
+
+def stop(state: SellerChannel, why: str) -> SellerChannel:
+    """The channel, taking no more jobs."""
+    return replace(state, stopped=state.stopped or why)
 
 
 def restore_receipt(
@@ -222,7 +228,8 @@ def _on_said(state: SellerChannel, job: Job, event: EngineSaid, meter: Meter) ->
     effects: list[Effect] = [Deliver(event.job, job.output_bytes, units, event.text)]
     job = after.jobs[event.job]
     # Bill at half the line, so that the voucher is back before the line is reached.
-    if 2 * (cost(job.order, job.reading) - job.billed) >= state.credit:
+    owed = cost(job.order, job.reading) - job.billed
+    if owed > 0 and 2 * owed >= state.credit:
         after, bill = _bill(after, job, Status.PARTIAL, None, meter)
         effects.append(bill)
     return after, effects
@@ -290,7 +297,7 @@ _TABLE: dict[tuple[JobState, type[JobEvent]], Handler] = {
 }
 
 
-def _on_paid(state: SellerChannel, event: ClientPaid) -> Outcome:
+def _on_paid(state: SellerChannel, event: ClientPaid, meter: Meter) -> Outcome:
     voucher = event.voucher
     if (voucher.payer, voucher.provider, event.signer) != (
         state.payer,
@@ -329,10 +336,10 @@ def _on_paid(state: SellerChannel, event: ClientPaid) -> Outcome:
         if job.state is JobState.BILLED and job.last_count <= head.count:
             state = replace(state, jobs={k: j for k, j in state.jobs.items() if k != job_id})
             effects.append(Settled(job_id))
-    return _release_held(state, effects)
+    return _release_held(state, effects, meter)
 
 
-def _release_held(state: SellerChannel, effects: list[Effect]) -> Outcome:
+def _release_held(state: SellerChannel, effects: list[Effect], meter: Meter) -> Outcome:
     for job_id, job in state.jobs.items():
         if job.state is not JobState.PAUSED or job.held is None:
             continue
@@ -344,6 +351,11 @@ def _release_held(state: SellerChannel, effects: list[Effect]) -> Outcome:
         state = after
         units = running.reading.output_units
         effects += [Deliver(job_id, job.output_bytes, units, job.held.text), Resume(job_id)]
+    if not state.unpaid and any(job.state is JobState.PAUSED for job in state.jobs.values()):
+        # What fills the line is other jobs' unbilled work: without a bill no voucher would
+        # come until they speak again.
+        state, bills = _bill_open_work(state, meter)
+        effects += bills
     return state, effects
 
 
