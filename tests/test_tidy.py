@@ -255,7 +255,7 @@ def test_the_version_is_told_once() -> None:
 
 def test_the_lock_satisfies_what_is_asked_for() -> None:
     """`make lock` after a change of pyproject.toml."""
-    locked = {}
+    locked: dict[str, str] = {}
     for file in ("lock.txt", "dev.txt"):
         pins = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements" / file).read_text(), re.M)
         locked |= {canonicalize_name(name): version for name, version in pins}
