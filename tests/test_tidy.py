@@ -84,9 +84,13 @@ def module_has_a_name(name: str, _text: str) -> Iterator[str]:
 
 
 def ignores_say_why(_name: str, text: str) -> Iterator[str]:
-    """`# noqa: S311 - seeded, for replay` and `# type: ignore[arg-type]  # untyped library`."""
+    """`# noqa: S311 - seeded, for replay`; or the reason in a comment on the line above."""
+    lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT:
+            continue
+        has_code = re.search(r"ignore\[[\w, -]+\]|noqa: [A-Z]+\d", token.string)
+        if has_code and lines[token.start[0] - 2].lstrip().startswith("# "):
             continue
         if BARE_NOQA.search(token.string) or BARE_TYPE_IGNORE.search(token.string):
             yield f"line {token.start[0]}: {token.string} lacks its code or its reason"
