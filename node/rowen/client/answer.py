@@ -1,0 +1,329 @@
+"""One answer, bought from one provider or, when that one fails, continued by the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import trio
+from msgspec.structs import replace
+
+from rowen.client.account import Account
+from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
+from rowen.protocol.admission import input_hash
+from rowen.protocol.buyer import input_units_bound
+from rowen.protocol.errors import RowenError, Unavailable, UserError
+from rowen.protocol.ids import format_address
+from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.messages import Signed, encode_input
+from rowen.protocol.metering import Reading, cost, output_units_affordable
+from rowen.protocol.statements import Order, Receipt
+from rowen_scheduler.market import Variant
+from rowen_scheduler.selection import Match, Preferences, Rejection
+
+if TYPE_CHECKING:
+    from rowen.client.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        input: The conversation and sampling.
+        preferences: Which providers will do.
+        max_cost: For the whole answer, token units.
+        max_output: Output units of the whole answer.
+    """
+
+    input: ChatInput
+    preferences: Preferences
+    max_cost: int
+    max_output: int
+
+
+@dataclass(slots=True)
+class Part:
+    """What one provider contributed.
+
+    Attributes:
+        provider: Its address, 20 bytes.
+        variant: What it ran.
+        order: What was signed.
+        input_units: Prompt tokens, as the provider counts them.
+        output_units: Received.
+        receipts: Checked and paid for, with the provider's signatures.
+        is_settled: Whether the last receipt came.
+    """
+
+    provider: bytes
+    variant: Variant
+    order: Order
+    input_units: int = 0
+    output_units: int = 0
+    receipts: list[tuple[Receipt, Signed]] = field(default_factory=list)
+    is_settled: bool = False
+
+    @property
+    def paid(self) -> int:
+        """Sum of its receipts, token units."""
+        return sum(receipt.amount for receipt, _ in self.receipts)
+
+    @property
+    def owed_at_most(self) -> int:
+        """Paid, or still to be paid for what was received when its provider vanished."""
+        if self.is_settled or not self.input_units:
+            return self.paid
+        reading = Reading(self.input_units, 0, self.output_units)
+        return max(self.paid, cost(self.order, reading))
+
+
+class Answer:
+    """An answer as it comes in.
+
+    ``async with client.chat(…) as answer: async for text in answer: …``. Leaving the block
+    early cancels the job and pays for what was delivered.
+
+    Attributes:
+        text: Everything received.
+        parts: Who contributed what, in order.
+        finish: Why it ended; None while it runs.
+        attempts: Providers that could not serve or go on, and why.
+    """
+
+    def __init__(self, client: Client, request: Request) -> None:
+        self._client = client
+        self._request = request
+        self._chunks: list[str] = []
+        self._current: tuple[Account, Inbox, Part] | None = None
+        self._iterator: AsyncIterator[str] | None = None
+        self.parts: list[Part] = []
+        self.finish: Finish | None = None
+        self.attempts: list[Rejection] = []
+
+    # --- what a developer reads
+
+    @property
+    def text(self) -> str:
+        """Everything received so far."""
+        return "".join(self._chunks)
+
+    @property
+    def cost(self) -> int:
+        """Paid so far, token units."""
+        return sum(part.paid for part in self.parts)
+
+    @property
+    def output_units(self) -> int:
+        """Received so far."""
+        return sum(part.output_units for part in self.parts)
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The last receipt."""
+        return next((p.receipts[-1][0] for p in reversed(self.parts) if p.receipts), None)
+
+    async def read(self) -> str:
+        """Waits for the end and returns the whole text."""
+        async for _ in self:
+            pass
+        return self.text
+
+    # --- iteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._current is not None:
+            await self.cancel()
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        if self._iterator is None:
+            self._iterator = _Texts(self)
+        return self._iterator
+
+    async def cancel(self) -> None:
+        """Stops the job and waits a moment for its last receipt. What came in is paid for."""
+        if self._current is None:
+            return
+        account, inbox, part = self._current
+        self._current = None
+        with trio.move_on_after(self._client.settings.end_wait_s) as scope:
+            scope.shield = True
+            try:
+                await account.cancel(part.order.job_id)
+                while not self._take(part, await inbox.get())[1]:
+                    pass
+            except RowenError as error:
+                self.attempts.append(Rejection(part.provider, str(error)))
+        self.finish = Finish.CANCELLED
+
+    async def _next_text(self) -> str | None:
+        """The next text, or None at the end; changes provider when one cannot go on."""
+        while self.finish is None:
+            if self._current is None:
+                await self._start()
+            assert self._current is not None
+            _, inbox, part = self._current
+            left_s = (part.order.deadline_ms - self._client.now_ms()) / 1000
+            try:
+                with trio.fail_after(max(0.0, left_s)):
+                    item = await inbox.get()
+            except trio.TooSlowError as error:
+                await self.cancel()
+                raise Unavailable(
+                    f"no answer within {self._client.settings.answer_s_max:g} s; "
+                    "what came in is paid for"
+                ) from error
+            try:
+                text, is_over = self._take(part, item)
+            except RowenError as error:
+                # This provider cannot go on; the next continues from the text we have.
+                self._current = None
+                self.attempts.append(Rejection(part.provider, str(error)))
+                continue
+            if is_over:
+                self._current = None
+            if text:
+                return text
+        return None
+
+    def _take(self, part: Part, item: object) -> tuple[str, bool]:
+        """Applies one item: new text, and whether the job is over."""
+        if isinstance(item, Text):
+            part.output_units += item.units
+            self._chunks.append(item.text)
+            return item.text, False
+        if isinstance(item, Started):
+            part.input_units = item.input_units
+        elif isinstance(item, Billed):
+            part.receipts.append((item.receipt, item.signed))
+        elif isinstance(item, Over):
+            part.is_settled = True
+            if item.finish in (Finish.FAILED, Finish.PREEMPTED):
+                raise Unavailable(f"the provider ended the job: {item.finish} {item.detail}")
+            self.finish = item.finish
+            return "", True
+        elif isinstance(item, Failed):
+            raise item.error
+        return "", False
+
+    # --- buying
+
+    async def _start(self) -> None:
+        """Orders the answer, or what is left of it, from the best provider not tried yet.
+
+        Raises:
+            Unavailable: Nobody is left; the message says why each one is not.
+            UserError: No money, or nothing left of the caps.
+        """
+        tried = frozenset(rejection.provider for rejection in self.attempts)
+        chosen = self._request.preferences
+        preferences = Preferences(
+            model=chosen.model,
+            price_input_max=chosen.price_input_max,
+            price_output_max=chosen.price_output_max,
+            only=chosen.only,
+            ignore=chosen.ignore | tried,
+        )
+        matches, rejections = await self._client.matches(preferences)
+        no_money: UserError | None = None
+        for match in matches:
+            try:
+                self._current = await self._order(match)
+            except UserError as error:
+                no_money = no_money or error
+                rejections.append(Rejection(match.offer.provider, str(error)))
+            except RowenError as error:
+                self.attempts.append(Rejection(match.offer.provider, str(error)))
+            else:
+                return
+        if no_money is not None and not self.parts and not self.attempts:
+            raise no_money
+        raise Unavailable(_nobody(chosen.model, self.attempts, rejections))
+
+    async def _order(self, match: Match) -> tuple[Account, Inbox, Part]:
+        account = await self._client.account(match.offer.provider)
+        job_input = _continued(self._request.input, self.text)
+        encoded = encode_input(job_input)
+        salt = self._client.entropy(32)
+        bound = input_units_bound(job_input)
+        order = self._priced(match.variant, account, bound, input_hash(salt, encoded))
+        part = Part(match.offer.provider, match.variant, order)
+        inbox = await account.order(order, salt, encoded, self._client.now_ms(), bound)
+        self.parts.append(part)
+        return account, inbox, part
+
+    def _priced(self, variant: Variant, account: Account, bound: int, hashed: bytes) -> Order:
+        spent = sum(part.owed_at_most for part in self.parts)
+        output_max = min(self._request.max_output - self.output_units, variant.output_units_max)
+        if output_max < 1:
+            raise UserError("nothing is left of max_output")
+        order = Order(
+            channel_id=account.state.channel_id,
+            job_id=self._client.entropy(32),
+            variant=variant.id,
+            input_hash=hashed,
+            price_input=variant.price_input,
+            price_cached=variant.price_cached,
+            price_output=variant.price_output,
+            price_request=variant.price_request,
+            output_units_max=output_max,
+            amount_max=0,
+            deadline_ms=self._client.now_ms() + int(self._client.settings.answer_s_max * 1000),
+        )
+        # Never promise more than the job can cost.
+        at_most = cost(order, Reading(bound, 0, output_max))
+        left = self._request.max_cost - spent
+        amount_max = min(at_most, left, account.state.free())
+        order = replace(order, amount_max=max(0, amount_max))
+        if output_units_affordable(order, min(bound, len(self._request.input.messages))) < 1:
+            raise UserError(
+                f"an answer may cost up to {at_most}; {max(0, left)} are left of max_cost and "
+                f"{max(0, account.state.free())} in the channel: raise the one that is short"
+            )
+        return order
+
+
+class _Texts:
+    """Iterates over an answer. A class, because a cancelled async generator would be lost."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        text = await self._answer._next_text()
+        if text is None:
+            raise StopAsyncIteration
+        return text
+
+
+def _continued(job_input: ChatInput, text: str) -> ChatInput:
+    """The input that makes another provider go on after this text."""
+    if not text:
+        return job_input
+    turns = job_input.messages
+    if turns[-1].role == "assistant":
+        return replace(
+            job_input, messages=(*turns[:-1], Message("assistant", turns[-1].content + text))
+        )
+    return replace(job_input, messages=(*turns, Message("assistant", text)))
+
+
+def _nobody(model: str, attempts: list[Rejection], rejections: list[Rejection]) -> str:
+    lines = [f"no provider can serve {model}:"]
+    lines += [f"  {format_address(r.provider)}: {r.why}" for r in (*attempts, *rejections)]
+    if len(lines) == 1:
+        lines.append("  no provider is known: name one with --provider")
+    return "\n".join(lines)

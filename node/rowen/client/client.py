@@ -1,0 +1,337 @@
+"""The developer's client: finds providers, buys answers, pays as they stream."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from rowen.chain.base import ChannelKey, Escrow
+from rowen.client.account import Account
+from rowen.client.answer import Answer, Request
+from rowen.client.link import attach, greet, listen
+from rowen.client.recovery import replay
+from rowen.p2p.network import Network
+from rowen.p2p.session import Patience
+from rowen.protocol.errors import PeerError, RowenError, Unavailable, UserError
+from rowen.protocol.ids import address_of_peer_id, format_address
+from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.signing import Key
+from rowen.store.base import ChannelOpened, Journal
+from rowen_scheduler.market import Offer
+from rowen_scheduler.selection import Match, Preferences, Rejection, select
+
+log = structlog.get_logger("rowen.client")
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """How a client buys.
+
+    Attributes:
+        payer: Wallet whose channels are used, 20 bytes.
+        providers: Multiaddresses to ask for offers.
+        confirmations: Blocks on top of a deposit before it counts.
+        attach_wait_s: Longest wait for a deposit's confirmations.
+        answer_s_max: Time a provider has for one job.
+        end_wait_s: Longest wait for the last receipt of a job we left.
+    """
+
+    payer: bytes
+    providers: tuple[str, ...]
+    confirmations: int = 2
+    attach_wait_s: float = 60.0
+    answer_s_max: float = 600.0
+    end_wait_s: float = 10.0
+
+
+@dataclass
+class _Link:
+    """One provider we talk to."""
+
+    offer: Offer
+    account: Account
+    over: trio.Event = field(default_factory=trio.Event)
+
+
+class Client:
+    """Buys answers. Use ``open_client``, or ``rowen.Client`` without trio.
+
+    Attributes:
+        settings: How it buys.
+        now_ms: Wall clock, Unix milliseconds.
+        entropy: Random bytes for job ids and salts.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: Key,
+        network: Network,
+        escrow: Escrow,
+        journal: Journal,
+        settings: ClientSettings,
+        nursery: trio.Nursery,
+        now_ms: Callable[[], int] = _wall_clock_ms,
+        entropy: Callable[[int], bytes] = secrets.token_bytes,
+        patience: Patience | None = None,
+    ) -> None:
+        self.settings = settings
+        self.now_ms = now_ms
+        self.entropy = entropy
+        self._key = key
+        self._network = network
+        self._escrow = escrow
+        self._journal = journal
+        self._nursery = nursery
+        self._patience = patience
+        self._domain = escrow.deployment.domain
+        self._addresses = {_provider_of(address): address for address in settings.providers}
+        self._links: dict[bytes, _Link] = {}
+        self._linking: dict[bytes, trio.Lock] = {}
+        self._accounts: dict[bytes, Account] = {}
+
+    # --- the public part
+
+    def chat(
+        self,
+        messages: Iterable[Message] | str,
+        *,
+        model: str,
+        max_cost: int,
+        max_output: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        price_input_max: int | None = None,
+        price_output_max: int | None = None,
+        providers: Iterable[bytes] = (),
+    ) -> Answer:
+        """Asks for an answer; iterate over it inside ``async with`` for its text.
+
+        Args:
+            messages: The conversation, or one user message.
+            model: Name in the offers; ``model:precision`` for one precision.
+            max_cost: The whole answer never costs more, token units; signed into every order.
+            max_output: Longest answer, output units.
+            temperature: 0 for greedy.
+            top_p: Nucleus cut.
+            seed: Of the sampler.
+            stop: Texts that end the answer.
+            price_input_max: Cap on the price per million input units.
+            price_output_max: Cap on the price per million output units.
+            providers: Addresses to choose from; empty for all.
+
+        Raises:
+            UserError: The request itself is malformed.
+        """
+        turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
+        if not turns:
+            raise UserError("a conversation needs at least one message")
+        if max_output < 1 or max_cost < 1:
+            raise UserError("max_output and max_cost must be at least 1")
+        job_input = ChatInput(turns, temperature, top_p, seed, tuple(stop))
+        preferences = Preferences(
+            model=model,
+            price_input_max=price_input_max,
+            price_output_max=price_output_max,
+            only=frozenset(providers),
+        )
+        return Answer(self, Request(job_input, preferences, max_cost, max_output))
+
+    async def offers(self) -> tuple[list[Offer], list[Rejection]]:
+        """Asks every known provider at once for its present offer.
+
+        Returns:
+            The offers, and why there is none from the others.
+        """
+        offers: list[Offer] = []
+        rejections: list[Rejection] = []
+
+        async def ask(provider: bytes, address: str) -> None:
+            try:
+                offers.append(await self._offer(provider, address))
+            except (RowenError, trio.TooSlowError) as error:
+                rejections.append(Rejection(provider, str(error) or "it did not answer in time"))
+
+        async with trio.open_nursery() as nursery:
+            for provider, address in self._addresses.items():
+                nursery.start_soon(ask, provider, address)
+        return offers, rejections
+
+    # --- what an Answer needs
+
+    async def matches(self, preferences: Preferences) -> tuple[list[Match], list[Rejection]]:
+        """Providers for a request, best first, and why the others will not do."""
+        offers, silent = await self.offers()
+        matches, unfit = select(offers, preferences, now_ms=self.now_ms())
+        return matches, silent + unfit
+
+    async def account(self, provider: bytes) -> Account:
+        """Our channel with a provider, attached to a live session.
+
+        Raises:
+            UserError: There is no funded channel.
+            Refused: The provider will not have it.
+            PeerError: The provider broke the protocol.
+            Unavailable: The provider, the chain or the journal does not answer.
+        """
+        async with self._linking.setdefault(provider, trio.Lock()):
+            link = self._links.get(provider)
+            if link is None or link.over.is_set():
+                link = await self._connect(provider)
+                self._links[provider] = link
+            return link.account
+
+    async def settle_open_jobs(self) -> None:
+        """Attaches to every provider we know, so that receipts left open are paid."""
+        for provider in self._addresses:
+            await self.account(provider)
+
+    # --- sessions
+
+    async def _offer(self, provider: bytes, address: str) -> Offer:
+        link = self._links.get(provider)
+        if link and not link.over.is_set() and link.offer.expires_at_ms > self.now_ms():
+            return link.offer
+        async with greet(self._network, address, self._domain, self.now_ms, self._patience) as (
+            _,
+            offer,
+        ):
+            return offer
+
+    async def _connect(self, provider: bytes) -> _Link:
+        account = await self._open_account(provider)
+        outcome: list[_Link | Exception] = []
+        ready = trio.Event()
+        self._nursery.start_soon(self._hold, provider, account, outcome, ready)
+        await ready.wait()
+        found = outcome[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    async def _hold(
+        self,
+        provider: bytes,
+        account: Account,
+        outcome: list[_Link | Exception],
+        ready: trio.Event,
+    ) -> None:
+        """Keeps one session until it breaks; reports once when it is attached."""
+        link: _Link | None = None
+        why: Exception = Unavailable("the client is closing")
+        try:
+            async with greet(
+                self._network,
+                self._addresses[provider],
+                self._domain,
+                self.now_ms,
+                self._patience,
+            ) as (session, offer):
+                await attach(session, account, self.settings.attach_wait_s)
+                link = _Link(offer, account)
+                outcome.append(link)
+                ready.set()
+                await listen(session, account)
+        except (RowenError, trio.TooSlowError) as error:
+            why = error if isinstance(error, RowenError) else Unavailable("it did not answer")
+            log.info("session with provider ended", provider=format_address(provider), why=str(why))
+        finally:
+            with trio.CancelScope(shield=True):
+                if link is not None:
+                    link.over.set()
+                await account.lost(why)
+            if not outcome:
+                outcome.append(why)
+            ready.set()
+
+    async def _open_account(self, provider: bytes) -> Account:
+        key = ChannelKey(self.settings.payer, provider, self._key.address)
+        view = await self._escrow.channel(key.id, confirmations=0)
+        account = self._accounts.get(key.id)
+        if account is not None:
+            account.funded(view.locked)
+            return account
+        stored = await self._journal.channel(key.id)
+        if view.locked == 0 and stored is None:
+            raise UserError(
+                f"no channel with provider {format_address(provider)}: open one with "
+                f"`rowen channel open {format_address(provider)} AMOUNT`"
+            )
+        if stored is None:
+            opened = ChannelOpened(
+                channel_id=key.id,
+                role="buyer",
+                chain_id=self._domain.chain_id,
+                escrow=self._domain.escrow,
+                payer=key.payer,
+                provider=provider,
+                signer=key.signer,
+            )
+            await self._journal.append(opened)
+            stored = await self._journal.channel(key.id)
+            assert stored is not None
+        state, voucher = replay(stored, view.locked)
+        account = Account(state, journal=self._journal, key=self._key, voucher=voucher)
+        self._accounts[key.id] = account
+        return account
+
+
+@asynccontextmanager
+async def open_client(
+    *,
+    key: Key,
+    network: Network,
+    escrow: Escrow,
+    journal: Journal,
+    settings: ClientSettings,
+    now_ms: Callable[[], int] = _wall_clock_ms,
+    entropy: Callable[[int], bytes] = secrets.token_bytes,
+    patience: Patience | None = None,
+) -> AsyncIterator[Client]:
+    """A client whose sessions live as long as the block.
+
+    Args:
+        key: Session key: it signs orders and vouchers, and is the client's libp2p identity.
+        network: Of the same key.
+        escrow: The deployment to pay through.
+        journal: Where orders, receipts and vouchers are kept.
+        settings: How to buy.
+        now_ms: Wall clock.
+        entropy: Random bytes.
+        patience: Of the sessions.
+    """
+    async with trio.open_nursery() as nursery:
+        yield Client(
+            key=key,
+            network=network,
+            escrow=escrow,
+            journal=journal,
+            settings=settings,
+            nursery=nursery,
+            now_ms=now_ms,
+            entropy=entropy,
+            patience=patience,
+        )
+        nursery.cancel_scope.cancel()
+
+
+def _provider_of(address: str) -> bytes:
+    peer_id = address.rpartition("/p2p/")[2]
+    if "/p2p/" not in address:
+        raise UserError(f"provider address {address!r} must end in /p2p/<PeerId>")
+    try:
+        return address_of_peer_id(peer_id)
+    except PeerError as error:
+        raise UserError(f"provider address {address!r}: {error}") from error

@@ -1,0 +1,78 @@
+"""Rebuilds a channel's buyer state from the journal, through the functions that made it."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from rowen.protocol import buyer
+from rowen.protocol import buyer_events as on
+from rowen.protocol.buyer import BuyerChannel
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.jobs import Finish
+from rowen.protocol.messages import Signed, open_signed
+from rowen.protocol.statements import AMOUNT_MAX, Order, Receipt
+from rowen.store.base import (
+    ChannelStopped,
+    JobDropped,
+    OrderKept,
+    ReceiptKept,
+    StoredChannel,
+    VoucherKept,
+)
+
+
+def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | None]:
+    """The channel as it stood when the last entry became durable, and its newest voucher.
+
+    Args:
+        stored: What was kept.
+        locked: Token units locked on chain now.
+
+    Raises:
+        ValueError: The journal contradicts itself.
+    """
+    opened = stored.opened
+    # What fitted the deposit then may not fit what is left of it now.
+    state = BuyerChannel(
+        domain=Domain(opened.chain_id, opened.escrow),
+        channel_id=opened.channel_id,
+        payer=opened.payer,
+        provider=opened.provider,
+        locked=AMOUNT_MAX,
+    )
+    voucher: Signed | None = None
+    for entry in stored.history:
+        if isinstance(entry, OrderKept):
+            order = Order.decode(entry.order.words)
+            state = buyer.place(state, order, entry.input_units_max)
+            # Its session is gone; what the provider has to say about it comes when we attach.
+            state, _ = buyer.step(state, on.ProviderLost(order.job_id))
+        elif isinstance(entry, ReceiptKept):
+            state = _paid(state, entry)
+        elif isinstance(entry, VoucherKept):
+            voucher = entry.voucher
+        elif isinstance(entry, JobDropped):
+            state, _ = buyer.step(state, on.CaughtUp(entry.job_id))
+        elif isinstance(entry, ChannelStopped):
+            state = replace(state, stopped=entry.detail)
+    return replace(state, locked=locked), voucher
+
+
+def _paid(state: BuyerChannel, kept: ReceiptKept) -> BuyerChannel:
+    opened = open_signed(kept.receipt, Receipt, state.domain)
+    receipt = opened.statement
+    job = state.jobs.get(kept.job_id)
+    if job is None:
+        raise ValueError(f"receipt {kept.sequence} is for a job that is not open")
+    sent = on.ProviderSent(
+        kept.job_id, job.output_bytes, max(job.output_units, receipt.output_units), kept.text
+    )
+    state, _ = buyer.step(state, sent)
+    finish = Finish(kept.finish) if kept.finish else None
+    billed = on.ProviderBilled(
+        kept.job_id, receipt, opened.digest, opened.signer, finish, kept.detail
+    )
+    state, _ = buyer.step(state, billed)
+    if state.stopped:
+        raise ValueError(f"receipt {kept.sequence} was paid, but is wrong: {state.stopped}")
+    return state

@@ -1,0 +1,328 @@
+"""One channel at its provider: the seller's state, the journal behind it, the session before it.
+
+Everything that changes the state goes through ``apply``, one event at a time: compute, write
+to the journal, then send. If the journal fails, the account is halted for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from rowen.p2p.session import Session
+from rowen.protocol import messages, seller
+from rowen.protocol import seller_events as on
+from rowen.protocol.errors import Unavailable
+from rowen.protocol.messages import Signed
+from rowen.protocol.seller import Meter, SellerChannel
+from rowen.protocol.signing import Key
+from rowen.protocol.statements import Receipt, Voucher
+from rowen.store.base import ChannelStopped, Entry, Journal, OrderKept, ReceiptKept, VoucherKept
+
+LEAVE_S = 10.0
+
+
+def _order_kept(state: SellerChannel, job: seller.Job, submit: messages.Submit) -> OrderKept:
+    return OrderKept(
+        channel_id=state.channel_id,
+        job_id=job.order.job_id,
+        order=submit.order,
+        salt=submit.salt,
+        input=submit.input,
+        input_units=job.reading.input_units,
+        output_units_max=job.output_units_max,
+        started_at_ms=job.started_at_ms,
+    )
+
+
+class JobControl:
+    """What the account may tell the task that runs a job.
+
+    Attributes:
+        scope: Cancelling it stops the engine.
+    """
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self._may_run = trio.Event()
+        self._may_run.set()
+
+    def pause(self) -> None:
+        """Makes ``ready`` wait."""
+        self._may_run = trio.Event()
+
+    def resume(self) -> None:
+        """Lets ``ready`` return."""
+        self._may_run.set()
+
+    async def ready(self) -> None:
+        """Returns when the engine may go on."""
+        await self._may_run.wait()
+
+
+class Account:
+    """A channel this node sells on.
+
+    Attributes:
+        state: The seller's view.
+        voucher: The newest voucher it holds.
+    """
+
+    def __init__(
+        self,
+        state: SellerChannel,
+        *,
+        journal: Journal,
+        key: Key,
+        now_ms: Callable[[], int],
+        voucher: Signed | None = None,
+    ) -> None:
+        self.state = state
+        self.voucher = voucher
+        self._journal = journal
+        self._key = key
+        self._now_ms = now_ms
+        self._lock = trio.Lock()
+        self._session: Session | None = None
+        self._scope: trio.CancelScope | None = None
+        self._left = trio.Event()
+        self._controls: dict[bytes, JobControl] = {}
+        # Output of the open segment of each job, for the journal.
+        self._segments: dict[bytes, list[str]] = {}
+        self._halted = ""
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether a client is connected."""
+        return self._session is not None
+
+    async def displace(self) -> None:
+        """Ends the session the channel has now, if any, and waits until it is billed.
+
+        A client that reconnects may be back before its old connection is known to be dead.
+        """
+        while self._scope is not None:
+            self._scope.cancel()
+            await self._left.wait()
+
+    @property
+    def open_jobs(self) -> int:
+        """Jobs that run now."""
+        return len(self._controls)
+
+    # --- sessions
+
+    async def attach(self, session: Session, attach: messages.Attach) -> None:
+        """Makes this session the channel's, and sends what it has not been paid for yet.
+
+        The caller has checked that the session's peer is the channel's signer, and has
+        reserved the channel with ``lead``.
+
+        Raises:
+            PeerError: The voucher contradicts the log.
+            Unavailable: The journal or the session failed.
+        """
+        async with self._lock:
+            self._check_halted()
+            if attach.voucher is not None and attach.voucher != self.voucher:
+                await self._take_voucher(attach.voucher)
+            self._session = session
+            greeting = messages.Attached(self.state.issued.count, self.voucher)
+            await session.send(messages.encode(greeting), *await self._unpaid_again())
+
+    def lead(self, scope: trio.CancelScope) -> None:
+        """Reserves the channel for one session, after ``displace`` and without a checkpoint.
+
+        The session calls ``leave`` whatever happens; ``scope`` is cancelled when a newer one
+        wants the channel.
+        """
+        assert self._scope is None
+        self._scope = scope
+        self._left = trio.Event()
+
+    async def leave(self) -> None:
+        """Ends the open jobs of a client that left; what they delivered is billed."""
+        self._session = None
+        try:
+            with trio.move_on_after(LEAVE_S) as scope:
+                scope.shield = True
+                for job_id in list(self.state.jobs):
+                    await self.apply(on.ClientLost(job_id))
+        finally:
+            self._scope = None
+            self._left.set()
+
+    async def _unpaid_again(self) -> list[bytes]:
+        """Chunks and bills of every receipt no voucher covers, oldest first."""
+        kept = await self._journal.texts_after(self.state.channel_id, self.state.paid.count)
+        # What lies before a job's unpaid segments was paid for and is the client's already.
+        starts = {
+            job_id: job.output_bytes - sum(len(r.text.encode()) for r in kept if r.job_id == job_id)
+            for job_id, job in self.state.jobs.items()
+        }
+        frames: list[bytes] = []
+        for receipt in kept:
+            at = starts[receipt.job_id]
+            units = Receipt.decode(receipt.receipt.words).output_units
+            chunk = messages.Chunk(receipt.job_id, at, units, receipt.text)
+            bill = messages.Bill(receipt.receipt, receipt.job_id, receipt.finish, receipt.detail)
+            frames += [messages.encode(chunk), messages.encode(bill)]
+            starts[receipt.job_id] = at + len(receipt.text.encode())
+        return frames
+
+    # --- jobs
+
+    async def accept(
+        self, submit: messages.Submit, admit: Callable[[SellerChannel], seller.Job]
+    ) -> JobControl:
+        """Admits an order, journals it, then tells the client.
+
+        Args:
+            submit: As it arrived.
+            admit: Decides on the state of this moment; see ``admission.admit``.
+
+        Raises:
+            Refused: By ``admit``, or the job id was seen before.
+            Unavailable: The journal failed; the job does not run.
+        """
+        async with self._lock:
+            self._check_halted()
+            job = admit(self.state)
+            job_id = job.order.job_id
+            await self._keep(_order_kept(self.state, job, submit))
+            self.state = seller.start(self.state, job)
+            control = self._controls[job_id] = JobControl()
+            self._segments[job_id] = []
+            await self._send(messages.Accepted(job_id, job.reading.input_units))
+        return control
+
+    async def apply(self, event: on.Event) -> None:
+        """Applies one event and does what follows from it.
+
+        Raises:
+            PeerError: The client broke the protocol; nothing changed.
+            Unavailable: The journal failed.
+        """
+        async with self._lock:
+            await self._apply(event)
+
+    async def pay(self, voucher: Signed) -> None:
+        """Takes a voucher that arrived.
+
+        Raises:
+            PeerError: It is not what this channel owes.
+            Unavailable: The journal failed.
+        """
+        async with self._lock:
+            await self._take_voucher(voucher)
+
+    async def stop(self, why: str) -> None:
+        """Takes no more jobs on this channel, ever."""
+        async with self._lock:
+            await self._keep(self._stopped(why))
+            self.state = seller.stop(self.state, why)
+
+    # --- inside the lock
+
+    async def _take_voucher(self, signed: Signed) -> None:
+        opened = messages.open_signed(signed, Voucher, self.state.domain)
+        before = self.state.paid.count
+        await self._apply(on.ClientPaid(opened.statement, opened.signer), signed)
+        if self.state.paid.count > before:
+            self.voucher = signed
+
+    async def _apply(self, event: on.Event, signed_voucher: Signed | None = None) -> None:
+        self._check_halted()
+        state, effects = seller.step(self.state, event, Meter(now_ms=self._now_ms()))
+        entries: list[Entry] = []
+        said: list[messages.FromProvider] = []
+        for effect in effects:
+            self._prepare(effect, signed_voucher, entries, said)
+        if isinstance(event, on.ClientDisputed) and state.stopped != self.state.stopped:
+            entries.append(self._stopped(state.stopped))
+        await self._keep(*entries)
+        self.state = state
+        self._control(effects)
+        if said:
+            await self._send(*said)
+
+    def _prepare(
+        self,
+        effect: on.Effect,
+        signed_voucher: Signed | None,
+        entries: list[Entry],
+        said: list[messages.FromProvider],
+    ) -> None:
+        """Turns an effect into what to journal and what to say; nothing is done yet."""
+        if isinstance(effect, on.Deliver):
+            self._segments.setdefault(effect.job, []).append(effect.text)
+            said.append(messages.Chunk(effect.job, effect.at, effect.units, effect.text))
+        elif isinstance(effect, on.Bill):
+            receipt = Signed(effect.receipt.encode(), self._key.sign(effect.digest))
+            text = "".join(self._segments.pop(effect.job, ()))
+            finish = effect.finish.value if effect.finish else ""
+            entries.append(
+                ReceiptKept(
+                    channel_id=self.state.channel_id,
+                    sequence=effect.receipt.sequence,
+                    job_id=effect.job,
+                    receipt=receipt,
+                    text=text,
+                    finish=finish,
+                    detail=effect.detail,
+                )
+            )
+            said.append(messages.Bill(receipt, effect.job, finish, effect.detail))
+        elif isinstance(effect, on.KeepVoucher) and signed_voucher is not None:
+            voucher = effect.voucher
+            entries.append(
+                VoucherKept(
+                    channel_id=self.state.channel_id,
+                    receipt_count=voucher.receipt_count,
+                    total=voucher.total,
+                    voucher=signed_voucher,
+                )
+            )
+
+    def _control(self, effects: list[on.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, on.Pause):
+                self._controls[effect.job].pause()
+            elif isinstance(effect, on.Resume):
+                self._controls[effect.job].resume()
+            elif isinstance(effect, on.StopEngine):
+                self._controls[effect.job].scope.cancel()
+            elif isinstance(effect, on.Bill) and effect.finish is not None:
+                self._controls.pop(effect.job, None)
+
+    def _stopped(self, why: str) -> ChannelStopped:
+        return ChannelStopped(channel_id=self.state.channel_id, detail=why)
+
+    async def _keep(self, *entries: Entry) -> None:
+        if not entries:
+            return
+        # A cancelled write may or may not be on disk; memory must not guess.
+        with trio.CancelScope(shield=True):
+            try:
+                await self._journal.append(*entries)
+            except Unavailable as error:
+                self._halted = str(error)
+                raise
+
+    async def _send(self, *said: messages.FromProvider) -> None:
+        if self._session is None:
+            return
+        try:
+            # A message that is half lost to a cancelled task would leave a gap; the session
+            # itself bounds how long this takes.
+            with trio.CancelScope(shield=True):
+                await self._session.send(*map(messages.encode, said))
+        except Unavailable:
+            # The reader of this session notices too and detaches; what was said is journaled
+            # and goes out again when the client returns.
+            return
+
+    def _check_halted(self) -> None:
+        if self._halted:
+            raise Unavailable(f"this channel is halted: {self._halted}")

@@ -1,0 +1,190 @@
+"""Every channel this node sells on: recovered at start, opened when a funded client comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from rowen.chain.base import ChannelKey, Escrow
+from rowen.protocol import seller
+from rowen.protocol import seller_events as on
+from rowen.protocol.channel import ChannelView
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import Reason, Refused, Unavailable
+from rowen.protocol.messages import open_signed
+from rowen.protocol.metering import Reading
+from rowen.protocol.seller import SellerChannel
+from rowen.protocol.signing import Key
+from rowen.protocol.statements import Order, Receipt, Voucher
+from rowen.provider.account import Account
+from rowen.provider.settings import ProviderSettings
+from rowen.store.base import (
+    ChannelOpened,
+    ChannelStopped,
+    Journal,
+    OrderKept,
+    ReceiptKept,
+    StoredChannel,
+    VoucherKept,
+)
+
+CHAIN_WAIT_S = 10.0
+RETRY_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    view: ChannelView
+    at_s: float
+
+
+class Books:
+    """The accounts of one provider, and what the chain says of their channels."""
+
+    def __init__(
+        self,
+        *,
+        key: Key,
+        domain: Domain,
+        escrow: Escrow,
+        journal: Journal,
+        settings: ProviderSettings,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._key = key
+        self._domain = domain
+        self._escrow = escrow
+        self._journal = journal
+        self._settings = settings
+        self._now_ms = now_ms
+        self._accounts: dict[bytes, Account] = {}
+        self._views: dict[bytes, _Seen] = {}
+
+    @property
+    def domain(self) -> Domain:
+        """The deployment these channels live on."""
+        return self._domain
+
+    @property
+    def accounts(self) -> dict[bytes, Account]:
+        """Open accounts by channel id."""
+        return self._accounts
+
+    async def recover(self) -> None:
+        """Rebuilds every account from the journal, and ends the jobs a crash cut off.
+
+        Raises:
+            ValueError: The journal contradicts itself.
+            Unavailable: The journal cannot be read.
+        """
+        for stored in await self._journal.channels("seller"):
+            opened = stored.opened
+            if Domain(opened.chain_id, opened.escrow) != self._domain:
+                # Another deployment's channel; its vouchers are claimed there.
+                continue
+            account = self._account_of(self._replay(stored))
+            account.voucher = stored.voucher.voucher if stored.voucher else None
+            self._accounts[opened.channel_id] = account
+            for job_id, job in account.state.jobs.items():
+                if job.state is not seller.JobState.BILLED:
+                    await account.apply(on.EngineFailed(job_id, "the provider restarted"))
+
+    async def account(self, payer: bytes, signer: bytes) -> Account:
+        """The account of a funded channel.
+
+        Raises:
+            Refused: No confirmed funds, or the chain cannot be asked.
+        """
+        key = ChannelKey(payer, self._key.address, signer)
+        account = self._accounts.get(key.id)
+        if account is not None:
+            return account
+        # Nothing is remembered of a channel without money: strangers cost no memory.
+        view = await self.view(key.id)
+        if view.locked == 0:
+            raise Refused(
+                Reason.CHANNEL_UNKNOWN,
+                f"no funds with {self._settings.confirmations} confirmations for payer "
+                f"0x{payer.hex()} and session key 0x{signer.hex()}",
+                RETRY_MS,
+            )
+        opened = ChannelOpened(
+            channel_id=key.id,
+            role="seller",
+            chain_id=self._domain.chain_id,
+            escrow=self._domain.escrow,
+            payer=payer,
+            provider=self._key.address,
+            signer=signer,
+        )
+        await self._journal.append(opened)
+        # Another session of the same client may have come first while we waited.
+        return self._accounts.setdefault(key.id, self._account_of(self._fresh(opened)))
+
+    async def view(self, channel_id: bytes) -> ChannelView:
+        """The channel on chain, confirmed and recent.
+
+        Raises:
+            Refused: The chain does not answer; no credit on a stale view.
+        """
+        seen = self._views.get(channel_id)
+        if seen and trio.current_time() - seen.at_s <= self._settings.view_age_s_max:
+            return seen.view
+        try:
+            with trio.fail_after(CHAIN_WAIT_S):
+                view = await self._escrow.channel(
+                    channel_id, confirmations=self._settings.confirmations
+                )
+        except (Unavailable, trio.TooSlowError) as error:
+            raise Refused(
+                Reason.CHAIN_STALE, "the chain does not answer; no new work until it does", RETRY_MS
+            ) from error
+        if view.locked:
+            self._views[channel_id] = _Seen(view, trio.current_time())
+        return view
+
+    def forget_view(self, channel_id: bytes) -> None:
+        """Has the next ``view`` ask the chain: an event says that the channel changed."""
+        self._views.pop(channel_id, None)
+
+    def _fresh(self, opened: ChannelOpened) -> SellerChannel:
+        return SellerChannel(
+            domain=self._domain,
+            channel_id=opened.channel_id,
+            payer=opened.payer,
+            provider=opened.provider,
+            signer=opened.signer,
+            credit=self._settings.credit,
+        )
+
+    def _account_of(self, state: SellerChannel) -> Account:
+        return Account(state, journal=self._journal, key=self._key, now_ms=self._now_ms)
+
+    def _replay(self, stored: StoredChannel) -> SellerChannel:
+        state = self._fresh(stored.opened)
+        for entry in stored.history:
+            if isinstance(entry, OrderKept):
+                state = seller.start(state, self._job_of(entry))
+            elif isinstance(entry, ReceiptKept):
+                receipt = Receipt.decode(entry.receipt.words)
+                is_last = bool(entry.finish)
+                state = seller.restore_receipt(state, receipt, entry.text, is_last=is_last)
+            elif isinstance(entry, VoucherKept):
+                opened = open_signed(entry.voucher, Voucher, self._domain)
+                paid = on.ClientPaid(opened.statement, opened.signer)
+                state, _ = seller.step(state, paid, seller.Meter(now_ms=self._now_ms()))
+            elif isinstance(entry, ChannelStopped):
+                state = seller.stop(state, entry.detail)
+        return state
+
+    def _job_of(self, kept: OrderKept) -> seller.Job:
+        order = Order.decode(kept.order.words)
+        return seller.Job(
+            order=order,
+            order_hash=order.digest(self._domain),
+            output_units_max=kept.output_units_max,
+            started_at_ms=kept.started_at_ms,
+            reading=Reading(kept.input_units, 0, 0),
+        )

@@ -1,0 +1,251 @@
+"""One client's session: it attaches to a channel, submits jobs, pays, and leaves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from rowen.engine.base import Engine, Finished, Piece
+from rowen.p2p.session import Session
+from rowen.protocol import admission, messages
+from rowen.protocol import seller_events as on
+from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserError
+from rowen.protocol.ids import address_of_peer_id
+from rowen.protocol.jobs import ChatInput
+from rowen.protocol.messages import open_signed
+from rowen.protocol.statements import Order
+from rowen.provider.account import Account, JobControl
+from rowen.provider.books import Books
+from rowen.provider.settings import ProviderSettings
+from rowen.store.base import Journal
+
+BUSY_RETRY_MS = 2_000
+DETAIL_MAX = 512
+
+
+class Shop(Protocol):
+    """What a conversation needs of the node it is held at."""
+
+    books: Books
+    journal: Journal
+    settings: ProviderSettings
+    terms: admission.Terms
+    slots: trio.CapacityLimiter
+    now_ms: Callable[[], int]
+
+    def greeting(self) -> messages.Hello:
+        """The present offer, signed."""
+        ...
+
+    def engine_of(self, variant: bytes) -> Engine:
+        """The engine behind a variant that is on offer."""
+        ...
+
+
+class Conversation:
+    """Serves one session until the client leaves or breaks the protocol."""
+
+    def __init__(self, session: Session, shop: Shop) -> None:
+        self._session = session
+        self._shop = shop
+        self._signer = address_of_peer_id(session.peer_id)
+        self._pending = 0
+
+    async def run(self) -> None:
+        """Runs to the end of the session.
+
+        Raises:
+            PeerError: The client broke the protocol.
+            Unavailable: The session or the journal failed.
+        """
+        await self._session.send(messages.encode(self._shop.greeting()))
+        found = None
+        with trio.move_on_after(self._shop.settings.attach_wait_s):
+            found = await self._find_account()
+        if found is None:
+            return
+        account, attach = found
+        await account.displace()
+        with trio.CancelScope() as scope:
+            account.lead(scope)
+            try:
+                await self._serve_account(account, attach)
+            finally:
+                await account.leave()
+
+    async def _find_account(self) -> tuple[Account, messages.Attach] | None:
+        """Waits for a channel with money; a client whose deposit is not confirmed asks again."""
+        while True:
+            said = await self._next()
+            if said is None:
+                return None
+            if not isinstance(said, messages.Attach):
+                raise PeerError(f"expected attach, got {type(said).__name__}")
+            try:
+                return await self._account_for(said), said
+            except Refused as no:
+                await self._refuse(None, no)
+
+    async def _serve_account(self, account: Account, attach: messages.Attach) -> None:
+        try:
+            await account.attach(self._session, attach)
+        except PeerError as error:
+            # Its voucher and our log disagree. Selling on would only lose more.
+            await account.stop(str(error))
+            await self._refuse(None, Refused(Reason.CHANNEL_STOPPED, str(error)))
+            return
+        async with trio.open_nursery() as nursery:
+            await self._listen(account, nursery)
+            nursery.cancel_scope.cancel()
+
+    async def _account_for(self, attach: messages.Attach) -> Account:
+        domain = self._shop.books.domain
+        if (attach.chain_id, attach.escrow) != (domain.chain_id, domain.escrow):
+            raise Refused(
+                Reason.CHANNEL_UNKNOWN,
+                f"this provider settles on chain {domain.chain_id}, escrow "
+                f"0x{domain.escrow.hex()}; you came from chain {attach.chain_id}, escrow "
+                f"0x{attach.escrow.hex()}",
+            )
+        return await self._shop.books.account(attach.payer, self._signer)
+
+    async def _listen(self, account: Account, nursery: trio.Nursery) -> None:
+        while True:
+            said = await self._next()
+            if said is None:
+                return
+            if isinstance(said, messages.Submit):
+                await self._take(account, said, nursery)
+            elif isinstance(said, messages.Pay):
+                await account.pay(said.voucher)
+            elif isinstance(said, messages.Cancel):
+                await account.apply(on.ClientCancelled(said.job))
+            elif isinstance(said, messages.Disputed):
+                await account.apply(on.ClientDisputed(said.sequence, said.detail))
+            else:
+                raise PeerError("attached twice")
+
+    async def _next(self) -> messages.FromClient | None:
+        raw = await self._session.receive()
+        return None if raw is None else messages.decode_from_client(raw)
+
+    # --- jobs
+
+    async def _take(self, account: Account, submit: messages.Submit, nursery: trio.Nursery) -> None:
+        opened = open_signed(submit.order, Order, self._shop.books.domain)
+        order = opened.statement
+        try:
+            hashed = admission.input_hash(submit.salt, submit.input)
+            admission.check_order(account.state, order, opened.signer, hashed)
+            if self._pending >= self._shop.settings.jobs_max:
+                raise Refused(Reason.BUSY, f"{self._pending} jobs are open here", BUSY_RETRY_MS)
+        except Refused as no:
+            await self._refuse(order.job_id, no)
+            return
+        self._pending += 1
+        nursery.start_soon(self._serve, account, submit, order)
+
+    async def _serve(self, account: Account, submit: messages.Submit, order: Order) -> None:
+        slot = object()
+        try:
+            self._shop.slots.acquire_on_behalf_of_nowait(slot)
+        except trio.WouldBlock:
+            full = Refused(Reason.BUSY, "every engine slot is taken", BUSY_RETRY_MS)
+            self._pending -= 1
+            await self._refuse(order.job_id, full)
+            return
+        try:
+            engine = self._shop.engine_of(order.variant)
+            job_input = _read_input(submit.input)
+            control = await self._admit(account, submit, order, engine, job_input)
+        except Refused as no:
+            await self._refuse(order.job_id, no)
+        else:
+            await self._run(account, order, engine, job_input, control)
+        finally:
+            self._pending -= 1
+            self._shop.slots.release_on_behalf_of(slot)
+
+    async def _admit(
+        self,
+        account: Account,
+        submit: messages.Submit,
+        order: Order,
+        engine: Engine,
+        job_input: ChatInput,
+    ) -> JobControl:
+        shop = self._shop
+        view = await shop.books.view(account.state.channel_id)
+        try:
+            input_units = await engine.count_input(job_input)
+        except UserError as error:
+            raise Refused(Reason.INPUT_INVALID, str(error)[:DETAIL_MAX]) from error
+        except Unavailable as error:
+            raise Refused(Reason.BUSY, "the engine does not answer", BUSY_RETRY_MS) from error
+        is_known = await shop.journal.is_job_known(order.job_id)
+        admit = partial(
+            admission.admit,
+            order=order,
+            terms=shop.terms,
+            view=view,
+            is_job_used=is_known,
+            input_units=input_units,
+            now_ms=shop.now_ms(),
+        )
+        return await account.accept(submit, admit)
+
+    async def _run(
+        self,
+        account: Account,
+        order: Order,
+        engine: Engine,
+        job_input: ChatInput,
+        control: JobControl,
+    ) -> None:
+        job_id = order.job_id
+        left_s = (order.deadline_ms - self._shop.now_ms()) / 1000
+        limit = account.state.jobs[job_id].output_units_max
+        with control.scope:
+            with trio.move_on_after(max(0.0, left_s)) as deadline:
+                try:
+                    async with engine.generate(job_input, limit) as pieces:
+                        await self._pump(account, job_id, control, pieces)
+                except (Unavailable, UserError) as error:
+                    await account.apply(on.EngineFailed(job_id, str(error)[:DETAIL_MAX]))
+            if deadline.cancelled_caught:
+                await account.apply(on.DeadlinePassed(job_id))
+
+    async def _pump(
+        self,
+        account: Account,
+        job_id: bytes,
+        control: JobControl,
+        pieces: AsyncIterator[Piece | Finished],
+    ) -> None:
+        coalesce_s = self._shop.settings.coalesce_s
+        async for piece in pieces:
+            if isinstance(piece, Finished):
+                await account.apply(on.EngineFinished(job_id, piece.finish, piece.cached_units))
+                return
+            await account.apply(on.EngineSaid(job_id, piece.text, piece.units))
+            with trio.move_on_after(self._shop.settings.voucher_wait_s) as patience:
+                await control.ready()
+            if patience.cancelled_caught:
+                await account.apply(on.ClientLost(job_id))
+                return
+            # The engine's tokens gather while we wait: fewer, larger writes.
+            await trio.sleep(coalesce_s)
+
+    async def _refuse(self, job: bytes | None, no: Refused) -> None:
+        said = messages.No(job, no.reason.value, no.detail[:DETAIL_MAX], no.retry_ms)
+        await self._session.send(messages.encode(said))
+
+
+def _read_input(raw: bytes) -> ChatInput:
+    try:
+        return messages.decode_input(raw)
+    except PeerError as error:
+        raise Refused(Reason.INPUT_INVALID, str(error)[:DETAIL_MAX]) from error

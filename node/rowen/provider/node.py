@@ -1,0 +1,168 @@
+"""A provider: greets clients with its offer, serves their sessions, and claims what they owe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from rowen.chain.base import Escrow
+from rowen.engine.base import Engine
+from rowen.p2p.network import Network, Stream
+from rowen.p2p.session import Patience, open_session
+from rowen.protocol.admission import Terms
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
+from rowen.protocol.messages import Hello
+from rowen.protocol.offers import sign_offer, variant_id
+from rowen.protocol.signing import Key
+from rowen.provider.books import Books
+from rowen.provider.conversation import Conversation
+from rowen.provider.settings import ProviderSettings
+from rowen.store.base import Contradiction, Journal, JournalFailed
+from rowen_scheduler.market import Offer, Variant
+
+log = structlog.get_logger("rowen.provider")
+
+
+class Provider:
+    """One operator key selling what one engine makes.
+
+    Attributes:
+        books: Its channels.
+        journal: Where its money facts are.
+        settings: The owner's decisions.
+        terms: What orders are judged by.
+        slots: Engine places; a job holds one from admission to its last receipt.
+        now_ms: Wall clock, Unix milliseconds.
+        served: Jobs that ended well, and those that did not, counted apart.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: Key,
+        domain: Domain,
+        network: Network,
+        escrow: Escrow,
+        journal: Journal,
+        engine: Engine,
+        settings: ProviderSettings,
+        now_ms: Callable[[], int],
+        patience: Patience | None = None,
+    ) -> None:
+        self.key = key
+        self.journal = journal
+        self.settings = settings
+        self.now_ms = now_ms
+        self.slots = trio.CapacityLimiter(engine.info.concurrency)
+        self.variant = _variant_of(engine, settings)
+        self.terms = Terms(
+            variants={self.variant.id: self.variant},
+            jobs_max=settings.jobs_max,
+            deadline_ms_max=settings.deadline_s_max * 1000,
+        )
+        self.books = Books(
+            key=key, domain=domain, escrow=escrow, journal=journal, settings=settings, now_ms=now_ms
+        )
+        self._domain = domain
+        self._network = network
+        self._engine = engine
+        self._patience = patience
+        self._greeting: tuple[int, Hello] | None = None
+        self._sessions = 0
+        self._broken = trio.Event()
+        self._broken_by: BaseExceptionGroup[Exception] | None = None
+
+    async def start(self) -> None:
+        """Recovers the books, then takes sessions; each runs in a task of the network's.
+
+        Raises:
+            ValueError: The journal contradicts itself.
+            Unavailable: The journal cannot be read.
+        """
+        await self.books.recover()
+        self._network.set_handler(self._serve)
+        log.info("serving", peer_id=self._network.peer_id, variant=self.variant.id.hex())
+
+    async def run(self) -> None:
+        """Watches over a started node until cancelled.
+
+        Raises:
+            ExceptionGroup: Of ``JournalFailed`` when the disk failed, or of ``AssertionError``
+                or ``Contradiction`` when one of our own rules is broken.
+        """
+        await self._broken.wait()
+        assert self._broken_by is not None
+        raise self._broken_by
+
+    @property
+    def sessions(self) -> int:
+        """Clients connected now."""
+        return self._sessions
+
+    def greeting(self) -> Hello:
+        """The present offer, signed; a new one once half its life is over."""
+        now_ms = self.now_ms()
+        lifetime_ms = self.settings.offer_lifetime_s * 1000
+        if self._greeting is None or now_ms - self._greeting[0] > lifetime_ms // 2:
+            offer = Offer(
+                provider=self.key.address,
+                addresses=self._network.addresses,
+                variants=(self.variant,),
+                credit=self.settings.credit,
+                jobs_max=self.settings.jobs_max,
+                issued_at_ms=now_ms,
+                expires_at_ms=now_ms + lifetime_ms,
+            )
+            self._greeting = (now_ms, sign_offer(offer, self._domain, self.key))
+        return self._greeting[1]
+
+    def engine_of(self, variant: bytes) -> Engine:
+        """The engine behind a variant.
+
+        Raises:
+            Refused: It is not sold here.
+        """
+        if variant != self.variant.id:
+            sold = f"{self.variant.model}:{self.variant.precision} (0x{self.variant.id.hex()})"
+            raise Refused(Reason.UNKNOWN_VARIANT, f"0x{variant.hex()} is not sold here; {sold} is")
+        return self._engine
+
+    async def _serve(self, stream: Stream) -> None:
+        if self._sessions >= self.settings.sessions_max:
+            await stream.reset()
+            return
+        self._sessions += 1
+        try:
+            async with open_session(stream, self._patience) as session:
+                await Conversation(session, self).run()
+        except* (JournalFailed, AssertionError, Contradiction) as group:
+            # Without its disk, or with one of its own rules broken, a node must not serve.
+            self._broken_by = group
+            self._broken.set()
+        except* (PeerError, Unavailable) as group:
+            # One client's fault or bad line; the others go on.
+            log.info("session ended", peer_id=stream.peer_id, why=str(group.exceptions[0]))
+        finally:
+            self._sessions -= 1
+
+
+def _variant_of(engine: Engine, settings: ProviderSettings) -> Variant:
+    info = engine.info
+    return Variant(
+        id=variant_id(
+            info.model, info.precision, info.weights_digest, info.build, info.context_units
+        ),
+        model=info.model,
+        precision=info.precision,
+        weights_digest=info.weights_digest,
+        build=info.build,
+        context_units=info.context_units,
+        output_units_max=min(settings.output_units_max, info.context_units),
+        price_input=settings.prices.input,
+        price_cached=settings.prices.cached,
+        price_output=settings.prices.output,
+        price_request=settings.prices.request,
+    )

@@ -1,0 +1,59 @@
+"""What an owner decides about selling, as one frozen object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Prices of one variant in the token's smallest unit.
+
+    Attributes:
+        input: Per million input units.
+        cached: Per million input units served from the engine's cache.
+        output: Per million output units.
+        request: For each job.
+    """
+
+    input: int
+    cached: int
+    output: int
+    request: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSettings:
+    """How this provider sells.
+
+    Attributes:
+        prices: Of its variant.
+        output_units_max: Longest answer it takes an order for.
+        credit: Token units it works ahead of payment, per channel: its worst-case loss there.
+        sessions_max: Clients connected at the same time.
+        jobs_max: Open jobs on one channel.
+        deadline_s_max: Furthest deadline it accepts.
+        confirmations: Blocks on top of a deposit before it counts.
+        offer_lifetime_s: How long an offer stands.
+        voucher_wait_s: How long a paused job waits for a voucher before it is ended.
+        attach_wait_s: How long a new session may take to say who it is.
+        coalesce_s: Least time between two chunks of a job; tokens gather in between.
+        view_age_s_max: Oldest view of a channel on chain that new work is taken on.
+        claim_above: Unclaimed token units that make a claim worth its gas.
+        claim_interval_s: How often unlock requests and unclaimed vouchers are looked at.
+    """
+
+    prices: Prices
+    output_units_max: int = 4096
+    credit: int = 20_000
+    sessions_max: int = 256
+    jobs_max: int = 8
+    deadline_s_max: int = 3600
+    confirmations: int = 2
+    offer_lifetime_s: int = 600
+    voucher_wait_s: float = 30.0
+    attach_wait_s: float = 15.0
+    coalesce_s: float = 0.015
+    view_age_s_max: float = 15.0
+    claim_above: int = 1_000_000
+    claim_interval_s: float = 30.0

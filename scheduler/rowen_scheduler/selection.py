@@ -1,0 +1,93 @@
+"""Which provider to ask, in which order, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rowen_scheduler.market import Offer, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What a developer wants of a provider.
+
+    Attributes:
+        model: Name as in the offer; ``model:precision`` asks for one precision.
+        price_input_max: Per million input units; None for any.
+        price_output_max: Per million output units; None for any.
+        only: Provider addresses to consider; empty for all.
+        ignore: Provider addresses to leave out.
+    """
+
+    model: str
+    price_input_max: int | None = None
+    price_output_max: int | None = None
+    only: frozenset[bytes] = frozenset()
+    ignore: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An offer's variant that will do."""
+
+    offer: Offer
+    variant: Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a provider will not do."""
+
+    provider: bytes
+    why: str
+
+
+def select(
+    offers: Iterable[Offer], preferences: Preferences, *, now_ms: int
+) -> tuple[list[Match], list[Rejection]]:
+    """Cheapest output first, then cheapest input, then by address, so that it is repeatable.
+
+    Returns:
+        What will do, best first, and a reason for every provider that will not.
+    """
+    matches: list[Match] = []
+    rejections: list[Rejection] = []
+    for offer in offers:
+        why = _unfit(offer, preferences, now_ms)
+        variants = [] if why else [v for v in offer.variants if _is_named(v, preferences.model)]
+        if not why and not variants:
+            names = ", ".join(f"{v.model}:{v.precision}" for v in offer.variants) or "nothing"
+            why = f"does not sell {preferences.model}; it sells {names}"
+        fitting = [v for v in variants if not _too_dear(v, preferences)]
+        if not why and not fitting:
+            why = _too_dear(variants[0], preferences)
+        if why:
+            rejections.append(Rejection(offer.provider, why))
+        matches += [Match(offer, variant) for variant in fitting]
+    matches.sort(key=lambda m: (m.variant.price_output, m.variant.price_input, m.offer.provider))
+    return matches, rejections
+
+
+def _is_named(variant: Variant, model: str) -> bool:
+    return model in (variant.model, f"{variant.model}:{variant.precision}")
+
+
+def _unfit(offer: Offer, preferences: Preferences, now_ms: int) -> str:
+    if offer.expires_at_ms <= now_ms:
+        return "its offer has expired"
+    if preferences.only and offer.provider not in preferences.only:
+        return "it is not among those you chose"
+    if offer.provider in preferences.ignore:
+        return "you ignore it"
+    return ""
+
+
+def _too_dear(variant: Variant, preferences: Preferences) -> str:
+    for what, price, cap in (
+        ("input", variant.price_input, preferences.price_input_max),
+        ("output", variant.price_output, preferences.price_output_max),
+    ):
+        if cap is not None and price > cap:
+            return f"its {what} price {price} is above your cap {cap}"
+    return ""
