@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {CommonBase} from "forge-std/Base.sol";
+import {StdUtils} from "forge-std/StdUtils.sol";
+import {Vm} from "forge-std/Vm.sol";
+
+import {RowenEscrow} from "../../src/RowenEscrow.sol";
+import {IRowenEscrow} from "../../src/interfaces/IRowenEscrow.sol";
+import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
+
+/// @notice One channel as a bystander's plain books see it.
+struct Book {
+    bytes32 id;
+    address payer;
+    address signer;
+    uint256 provider; // its index
+    uint256 key; // the signer's
+    uint256 deposited;
+    uint256 refunded;
+    uint256 claimed;
+    uint256 unlockAt;
+    uint96 promised; // the highest total an honest client signed; always covered by the lock
+}
+
+/// @notice A row some client signed once: it may be shown again at any time, by anybody.
+struct OldRow {
+    uint256 book;
+    uint96 total;
+    bytes row;
+}
+
+/// @notice A market of 8 providers and 16 channels, in which some are honest and some are not. Every action keeps plain
+/// books beside the contract; the invariants compare the two.
+contract Market is CommonBase, StdUtils {
+    uint256 public constant PROVIDERS = 8;
+    uint256 public constant CHANNELS = 16;
+    uint96 private constant MIN_LOCK = 1e6;
+
+    RowenEscrow public immutable escrow;
+    TestUSDC public immutable usdc;
+    bytes32 private immutable _domain;
+
+    Book[] private _books;
+    OldRow[] private _oldRows;
+    Vm.Wallet[] private _providers;
+    uint64 private _releases;
+
+    uint256 public donated;
+    mapping(uint256 provider => uint256) public earned;
+    mapping(uint256 provider => uint256) public swept;
+    mapping(uint256 provider => bytes32) public accumulator;
+    mapping(uint256 provider => address) public payout;
+
+    constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) {
+        (escrow, usdc, _domain) = (escrow_, usdc_, domain);
+        for (uint256 i = 0; i < PROVIDERS; ++i) {
+            _providers.push(vm.createWallet(uint256(keccak256(abi.encode("provider", i)))));
+            payout[i] = _providers[i].addr;
+        }
+        // Six payers; each pair of neighbours shares a session key, which must not join their channels.
+        for (uint256 i = 0; i < CHANNELS; ++i) {
+            address payer = address(uint160(0xa11ce000 + i % 6));
+            address signer = vm.addr(uint256(keccak256(abi.encode("session", i / 2))));
+            _books.push(
+                Book({
+                    id: keccak256(abi.encode(payer, _providers[i % PROVIDERS].addr, signer)),
+                    payer: payer,
+                    signer: signer,
+                    provider: i % PROVIDERS,
+                    key: uint256(keccak256(abi.encode("session", i / 2))),
+                    deposited: 0,
+                    refunded: 0,
+                    claimed: 0,
+                    unlockAt: 0,
+                    promised: 0
+                })
+            );
+        }
+    }
+
+    // ---- Honest clients ----
+
+    function lock(uint256 seed, uint96 amount) external {
+        (Book storage book,) = pick(seed);
+        if (book.unlockAt != 0) return;
+        amount = uint96(bound(amount, MIN_LOCK, 1e12));
+        usdc.mint(book.payer, amount);
+        vm.startPrank(book.payer);
+        usdc.approve(address(escrow), amount);
+        escrow.lock(providerOf(book), book.signer, amount);
+        vm.stopPrank();
+        book.deposited += amount;
+    }
+
+    function sell(uint256 seed, uint96 more) external {
+        (Book storage book, uint256 index) = pick(seed);
+        uint96 locked = lockedOf(book);
+        if (locked <= book.promised || book.unlockAt != 0) return;
+        book.promised = uint96(bound(more, book.promised + 1, locked));
+        _oldRows.push(OldRow(index, book.promised, sign(book, book.promised)));
+    }
+
+    // ---- Honest providers ----
+
+    /// @notice Claims the highest voucher of each of the provider's channels; each must pay in full.
+    function claim(uint256 seed) public {
+        uint256 provider = seed % PROVIDERS;
+        bytes memory rows;
+        uint256 owed;
+        for (uint256 i = provider; i < CHANNELS; i += PROVIDERS) {
+            Book storage book = _books[i];
+            if (book.promised <= book.claimed) continue;
+            owed += book.promised - book.claimed;
+            book.claimed = book.promised;
+            rows = bytes.concat(rows, sign(book, book.promised));
+        }
+        if (rows.length != 0) submit(provider, rows, owed);
+    }
+
+    function sweep(uint256 seed) public {
+        uint256 provider = seed % PROVIDERS;
+        uint256 amount = earned[provider] - swept[provider];
+        if (amount == 0) return;
+        uint256 before = usdc.balanceOf(payout[provider]);
+        check(escrow.sweep(_providers[provider].addr) == amount, "a sweep sends the credit");
+        check(usdc.balanceOf(payout[provider]) == before + amount, "to the payout address");
+        swept[provider] += amount;
+    }
+
+    function changePayout(uint256 seed, bool isVetoed) external {
+        uint256 provider = seed % PROVIDERS;
+        address operator = _providers[provider].addr;
+        address next = address(uint160(0xc01d000 + seed % 1000));
+        bool isFirst = payout[provider] == operator;
+        vm.prank(operator);
+        escrow.requestPayout(next);
+        if (isFirst) {
+            payout[provider] = next;
+        } else if (isVetoed) {
+            vm.prank(payout[provider]);
+            escrow.vetoPayout(operator);
+        } else {
+            pass(escrow.payoutDelay());
+            escrow.applyPayout(operator);
+            payout[provider] = next;
+        }
+    }
+
+    // ---- Those who leave ----
+
+    function requestUnlock(uint256 seed) external {
+        (Book storage book,) = pick(seed);
+        if (book.unlockAt != 0 || lockedOf(book) == book.claimed) return;
+        vm.prank(book.payer);
+        escrow.requestUnlock(providerOf(book), book.signer);
+        book.unlockAt = block.timestamp + escrow.unlockDelay();
+    }
+
+    function cancelUnlock(uint256 seed) external {
+        (Book storage book,) = pick(seed);
+        if (book.unlockAt == 0) return;
+        vm.prank(book.payer);
+        escrow.cancelUnlock(providerOf(book), book.signer);
+        book.unlockAt = 0;
+    }
+
+    /// @notice Too early it must fail. In time, the provider has used the delay to claim.
+    function unlock(uint256 seed) public {
+        (Book storage book,) = pick(seed);
+        if (book.unlockAt == 0) return;
+        if (block.timestamp < book.unlockAt) {
+            try escrow.unlock(book.payer, providerOf(book), book.signer) {
+                check(false, "no unlock before its time");
+            } catch {}
+            return;
+        }
+        claim(book.provider);
+        uint256 refund = lockedOf(book) - book.claimed;
+        uint256 before = usdc.balanceOf(book.payer);
+        escrow.unlock(book.payer, providerOf(book), book.signer);
+        check(usdc.balanceOf(book.payer) == before + refund, "an unlock refunds the payer");
+        book.refunded += refund;
+        book.unlockAt = 0;
+    }
+
+    /// @notice Releases down to what was promised, sometimes before it was claimed; then tries the same release again.
+    function release(uint256 seed) external {
+        (Book storage book,) = pick(seed);
+        uint96 total = book.promised;
+        // A different deadline each, or a second release of the same total would be the first again.
+        uint64 deadline = uint64(block.timestamp) + 1 days + ++_releases;
+        bytes32 digest = hashTyped(
+            keccak256(
+                abi.encode(
+                    keccak256("Release(bytes32 channelId,uint96 total,uint64 deadline)"), book.id, total, deadline
+                )
+            )
+        );
+        (bytes32 r, bytes32 vs) = vm.signCompact(_providers[book.provider].privateKey, digest);
+        escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs);
+        book.refunded += lockedOf(book) - (total > book.claimed ? total : book.claimed);
+        book.unlockAt = 0;
+        try escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs) {
+            check(false, "a release works once");
+        } catch {}
+    }
+
+    // ---- The hostile ----
+
+    /// @notice Anybody claims old, foreign, repeated, unfunded, changed and random rows in any order.
+    function attack(uint256 seed, uint256 victim) external {
+        uint256 provider = victim % PROVIDERS;
+        bytes memory rows;
+        uint256 owed;
+        for (uint256 i = 0; i < 1 + seed % 6; ++i) {
+            uint256 roll = uint256(keccak256(abi.encode(seed, i)));
+            if (roll % 8 < 4 && _oldRows.length != 0) {
+                OldRow storage old = _oldRows[(roll >> 8) % _oldRows.length];
+                rows = bytes.concat(rows, old.row);
+                Book storage book = _books[old.book];
+                if (book.provider == provider && old.total > book.claimed && old.total <= lockedOf(book)) {
+                    owed += old.total - book.claimed;
+                    book.claimed = old.total;
+                }
+            } else if (roll % 8 < 6) {
+                // A client promises more than it has.
+                Book storage book = _books[(roll >> 8) % CHANNELS];
+                rows = bytes.concat(rows, sign(book, lockedOf(book) + 1 + uint96(roll >> 16) % 1e12));
+            } else if (roll % 8 < 7 && _oldRows.length != 0) {
+                bytes memory changed = _oldRows[(roll >> 8) % _oldRows.length].row;
+                changed[(roll >> 16) % 132] ^= bytes1(uint8(1 << (roll >> 32) % 8));
+                rows = bytes.concat(rows, changed);
+            } else {
+                bytes32 noise = keccak256(abi.encode(roll));
+                rows = bytes.concat(rows, noise, noise, noise, bytes4(noise), noise);
+            }
+        }
+        submit(provider, rows, owed);
+    }
+
+    /// @notice A stranger sends dust: to the contract itself, and into a channel of its own with somebody else's key.
+    function dust(uint256 seed) external {
+        usdc.mint(address(escrow), seed % 10);
+        donated += seed % 10;
+        (Book storage book,) = pick(seed);
+        usdc.mint(address(this), MIN_LOCK);
+        usdc.approve(address(escrow), MIN_LOCK);
+        escrow.lock(providerOf(book), book.signer, MIN_LOCK);
+        donated += MIN_LOCK;
+    }
+
+    // ---- Time ----
+
+    function pass(uint256 time) public {
+        vm.warp(block.timestamp + bound(time, 1, 3 days));
+    }
+
+    // ---- The books ----
+
+    function books() external view returns (Book[] memory) {
+        return _books;
+    }
+
+    function providerAt(uint256 index) external view returns (address) {
+        return _providers[index].addr;
+    }
+
+    function channelOf(Book memory book) public view returns (uint96 locked, uint96 claimed, uint64 unlockAt) {
+        return escrow.channels(escrow.channelId(book.payer, _providers[book.provider].addr, book.signer));
+    }
+
+    function pick(uint256 seed) private view returns (Book storage book, uint256 index) {
+        index = seed % CHANNELS;
+        book = _books[index];
+    }
+
+    function lockedOf(Book storage book) private view returns (uint96) {
+        return uint96(book.deposited - book.refunded);
+    }
+
+    function providerOf(Book storage book) private view returns (address) {
+        return _providers[book.provider].addr;
+    }
+
+    function sign(Book storage book, uint96 total) private view returns (bytes memory) {
+        bytes32 root = keccak256(abi.encode(book.key, total));
+        bytes32 digest = voucherDigest(book.payer, providerOf(book), total, uint32(total), root);
+        (bytes32 r, bytes32 vs) = vm.signCompact(book.key, digest);
+        return abi.encodePacked(book.payer, total, uint32(total), root, r, vs);
+    }
+
+    function voucherDigest(address payer, address provider, uint96 total, uint32 count, bytes32 root)
+        private
+        view
+        returns (bytes32)
+    {
+        bytes32 typeHash = keccak256(
+            "Voucher(address payer,address provider,uint96 total,uint32 receiptCount,bytes32 receiptsRoot)"
+        );
+        return hashTyped(keccak256(abi.encode(typeHash, payer, provider, total, count, root)));
+    }
+
+    function hashTyped(bytes32 structHash) private view returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", _domain, structHash));
+    }
+
+    /// @dev Claims `rows`, expects `owed`, and rolls the accumulator from the events, as an auditor would.
+    function submit(uint256 provider, bytes memory rows, uint256 owed) private {
+        address operator = _providers[provider].addr;
+        vm.recordLogs();
+        check(escrow.claim(operator, rows) == owed, "a claim credits what the books say");
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 tested;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].emitter != address(escrow)) continue;
+            ++tested;
+            if (logs[i].topics[0] != IRowenEscrow.Claimed.selector) continue;
+            address payer = address(uint160(uint256(logs[i].topics[2])));
+            (, uint96 total, uint32 count, bytes32 root) = abi.decode(logs[i].data, (address, uint96, uint32, bytes32));
+            accumulator[provider] =
+                keccak256(bytes.concat(voucherDigest(payer, operator, total, count, root), accumulator[provider]));
+        }
+        check(tested == rows.length / 132, "every row has its event");
+        earned[provider] += owed;
+    }
+
+    /// @dev `fail_on_revert` turns a broken promise into a failed run.
+    function check(bool isTrue, string memory promise_) private pure {
+        require(isTrue, promise_);
+    }
+}
