@@ -121,6 +121,8 @@ class LlamaEngine:
         self._client = client
         # llama.cpp cannot cancel what waits in its own queue, so nothing ever waits there.
         self._slots = trio.CapacityLimiter(info.concurrency)
+        # Counted and not yet generated, oldest first; at most as many as there are slots.
+        self._rendered: dict[ChatInput, list[int]] = {}
 
     @property
     def info(self) -> EngineInfo:
@@ -129,7 +131,12 @@ class LlamaEngine:
 
     async def count_input(self, job: ChatInput) -> int:
         """Tokens of the prompt as the engine will render it, without generating."""
-        return len(await self._render(job))
+        tokens = await self._render(job)
+        # Kept for the job that most likely follows: rendering takes milliseconds of its start.
+        self._rendered[job] = tokens
+        while len(self._rendered) > self._info.concurrency:
+            del self._rendered[next(iter(self._rendered))]
+        return len(tokens)
 
     @asynccontextmanager
     async def generate(
@@ -138,7 +145,7 @@ class LlamaEngine:
         """Starts the job; leaving the context frees its slot."""
         if output_units_max < 1:
             raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
-        tokens = await self._render(job)
+        tokens = self._rendered.pop(job, None) or await self._render(job)
         room = self._info.context_units - len(tokens)
         if room < 1:
             raise UserError(

@@ -106,7 +106,7 @@ def _locate(model: ModelFile, directory: Path) -> Path:
 
 
 async def verify(file: Path, weights_digest: bytes) -> None:
-    """Checks a model file against its SHA-256, at about 0.4 s per 100 MB.
+    """Checks a model file against its SHA-256; reads the whole file, 100 MB in 0.1 to 0.5 s.
 
     Raises:
         UserError: The file cannot be read or is another one.

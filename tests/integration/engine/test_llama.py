@@ -211,7 +211,17 @@ class FakeServer:
             raise self._error
 
 
+INFO = EngineInfo(
+    model="m", precision="p", weights_digest=bytes(32), build="b", context_units=9, concurrency=1
+)
 PLUM = b'{"choices":[{"text":"Plum"}],"timings":{"predicted_n":1}}'
+
+
+def render(request: httpx.Request) -> httpx.Response:
+    """Answers what the engine asks before it generates."""
+    if request.url.path == "/tokenize":
+        return httpx.Response(200, json={"tokens": [1, 2, 3]})
+    return httpx.Response(200, json={"prompt": "x"})
 
 
 @pytest.mark.parametrize(
@@ -227,23 +237,9 @@ async def test_an_engine_that_dies_in_the_middle_is_unavailable(
     server: FakeServer, told: str
 ) -> None:
     """What it said before is delivered, the slot is free after."""
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/tokenize":
-            return httpx.Response(200, json={"tokens": [1, 2, 3]})
-        return httpx.Response(200, json={"prompt": "x"})
-
-    info = EngineInfo(
-        model="m",
-        precision="p",
-        weights_digest=bytes(32),
-        build="b",
-        context_units=9,
-        concurrency=1,
-    )
-    client = httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://engine")
+    client = httpx.AsyncClient(transport=httpx.MockTransport(render), base_url="http://engine")
     async with client:
-        engine = LlamaEngine(info, server, client)
+        engine = LlamaEngine(INFO, server, client)
         for _ in range(2):
             with trio.fail_after(PATIENCE_S):
                 async with engine.generate(chat(), 5) as items:
@@ -260,14 +256,25 @@ async def test_a_refusal_to_render_says_who_must_act(status: int, error: type[Ex
     transport = httpx.MockTransport(
         lambda _: httpx.Response(status, json={"error": {"message": "roles must alternate"}})
     )
-    info = EngineInfo(
-        model="m",
-        precision="p",
-        weights_digest=bytes(32),
-        build="b",
-        context_units=9,
-        concurrency=1,
-    )
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
         with pytest.raises(error, match="roles must alternate"):
-            await LlamaEngine(info, FakeServer([]), client).count_input(chat())
+            await LlamaEngine(INFO, FakeServer([]), client).count_input(chat())
+
+
+async def test_a_counted_job_is_rendered_once_and_then_forgotten() -> None:
+    """Counting happens just before generating; more counts than slots do not pile up."""
+    asked: list[str] = []
+
+    def count(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return render(request)
+
+    transport = httpx.MockTransport(count)
+    async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
+        engine = LlamaEngine(INFO, FakeServer([PLUM]), client)
+        for job in (chat("first"), chat("second")):
+            await engine.count_input(job)
+        assert len(asked) == 4
+        for job, asked_in_all in ((chat("second"), 4), (chat("second"), 6), (chat("first"), 8)):
+            async with engine.generate(job, 1):
+                assert len(asked) == asked_in_all
