@@ -228,8 +228,11 @@ class Account:
                     entries.append(self._dropped(effect.job, effect.detail))
             await self._keep(*entries)
             self.state, self.voucher = state, voucher
-            self._tell(effects, bill)
-            await self._send(*said)
+            try:
+                await self._send(*said)
+            finally:
+                # After the voucher is on its way: who sees the end may close the client.
+                self._tell(effects, bill)
 
     def _tell(self, effects: list[on.Effect], bill: messages.Bill | None) -> None:
         """Hands the effects to whoever reads the answers."""

@@ -26,6 +26,8 @@ from rowen.store.base import ChannelOpened, Journal
 from rowen_scheduler.market import Offer
 from rowen_scheduler.selection import Match, Preferences, Rejection, select
 
+CLOSE_S = 5.0
+
 log = structlog.get_logger("rowen.client")
 
 
@@ -60,6 +62,7 @@ class _Link:
 
     offer: Offer
     account: Account
+    listening: trio.CancelScope
     over: trio.Event = field(default_factory=trio.Event)
 
 
@@ -169,6 +172,14 @@ class Client:
                 nursery.start_soon(ask, provider, address)
         return offers, rejections
 
+    async def close(self) -> None:
+        """Ends every session cleanly, so that no voucher on its way is lost."""
+        with trio.move_on_after(CLOSE_S):
+            for link in self._links.values():
+                link.listening.cancel()
+            for link in self._links.values():
+                await link.over.wait()
+
     # --- what an Answer needs
 
     async def matches(self, preferences: Preferences) -> tuple[list[Match], list[Rejection]]:
@@ -240,10 +251,11 @@ class Client:
                 self._patience,
             ) as (session, offer):
                 await attach(session, account, self.settings.attach_wait_s)
-                link = _Link(offer, account)
-                outcome.append(link)
-                ready.set()
-                await listen(session, account)
+                with trio.CancelScope() as listening:
+                    link = _Link(offer, account, listening)
+                    outcome.append(link)
+                    ready.set()
+                    await listen(session, account)
         except (RowenError, trio.TooSlowError) as error:
             why = error if isinstance(error, RowenError) else Unavailable("it did not answer")
             log.info("session with provider ended", provider=format_address(provider), why=str(why))
@@ -313,7 +325,7 @@ async def open_client(
         patience: Of the sessions.
     """
     async with trio.open_nursery() as nursery:
-        yield Client(
+        client = Client(
             key=key,
             network=network,
             escrow=escrow,
@@ -324,6 +336,8 @@ async def open_client(
             entropy=entropy,
             patience=patience,
         )
+        yield client
+        await client.close()
         nursery.cancel_scope.cancel()
 
 

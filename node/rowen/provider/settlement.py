@@ -1,0 +1,153 @@
+"""Puts vouchers on chain: on demand, when they are worth it, and before a payer can leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import structlog
+import trio
+
+from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Wallet
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import RowenError
+from rowen.protocol.statements import Voucher
+from rowen.store.base import Journal, StoredChannel
+
+log = structlog.get_logger("rowen.settlement")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclaimed:
+    """A voucher that is worth more than what was claimed with the ones before it.
+
+    Attributes:
+        channel_id: 32 bytes.
+        row: As ``RowenEscrow.claim`` reads it.
+        total: Of the voucher, token units.
+        amount: What a claim adds, token units.
+        locked: What the channel holds, claimed part included.
+        unlock_at_s: When the payer may leave, 0 when not asked for.
+    """
+
+    channel_id: bytes
+    row: bytes
+    total: int
+    amount: int
+    locked: int
+    unlock_at_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What one round of claims did.
+
+    Attributes:
+        claims: The transactions, in order.
+        claimed: Rows that were paid.
+        skipped: Rows that were not, as the contract says why.
+        credited: Token units added to the provider's credit.
+    """
+
+    claims: tuple[ClaimResult, ...] = ()
+    claimed: int = 0
+    skipped: int = 0
+    credited: int = 0
+
+
+class Claimer:
+    """Claims for one provider. At most one claim is in flight."""
+
+    def __init__(
+        self,
+        *,
+        provider: bytes,
+        domain: Domain,
+        journal: Journal,
+        escrow: Escrow,
+        wallet: Wallet,
+    ) -> None:
+        self._provider = provider
+        self._domain = domain
+        self._journal = journal
+        self._escrow = escrow
+        self._wallet = wallet
+        self._lock = trio.Lock()
+
+    async def unclaimed(self) -> list[Unclaimed]:
+        """Every voucher that a claim would earn on now, most valuable first.
+
+        Raises:
+            Unavailable: Journal or chain does not answer.
+        """
+        found: list[Unclaimed] = []
+        for stored in await self._journal.channels("seller"):
+            candidate = await self._candidate(stored)
+            if candidate is not None:
+                found.append(candidate)
+        return sorted(found, key=lambda u: (-u.amount, u.channel_id))
+
+    async def settle(self, chosen: Sequence[Unclaimed] | None = None) -> Settlement:
+        """Claims the chosen vouchers, or all that are unclaimed.
+
+        Raises:
+            Unavailable: Journal or chain does not answer; a claim under way stays pending.
+            UserError: Too little gas money; the message says how much is missing.
+        """
+        async with self._lock:
+            rows = [u.row for u in (await self.unclaimed() if chosen is None else chosen)]
+            done = Settlement()
+            for start in range(0, len(rows), CLAIM_ROWS_MAX):
+                batch = rows[start : start + CLAIM_ROWS_MAX]
+                # The same rows are the same wish: after a crash this finds its transaction.
+                intent = "claim-" + sha256(b"".join(batch)).hexdigest()
+                result = await self._wallet.claim(self._provider, batch, intent=intent)
+                skipped = sum(reason is not None for reason in result.skipped)
+                log.info(
+                    "claimed", rows=len(batch), skipped=skipped, credited=result.credited,
+                    transaction=result.receipt.hash.hex(),
+                )  # fmt: skip
+                done = Settlement(
+                    claims=(*done.claims, result),
+                    claimed=done.claimed + len(batch) - skipped,
+                    skipped=done.skipped + skipped,
+                    credited=done.credited + result.credited,
+                )
+            return done
+
+    async def watch(self, *, above: int, interval_s: float) -> None:
+        """Claims what is worth more than ``above``, and all of a payer that is leaving.
+
+        Trouble with the chain is logged and tried again at the next interval.
+
+        Args:
+            above: Token units that make a claim worth its gas.
+            interval_s: Must be far below the escrow's unlock delay.
+        """
+        while True:
+            try:
+                waiting = await self.unclaimed()
+                due = [u for u in waiting if u.unlock_at_s or u.amount >= above]
+                if due:
+                    await self.settle(due)
+            except RowenError as error:
+                log.warning("claim postponed", why=str(error))
+            await trio.sleep(interval_s)
+
+    async def _candidate(self, stored: StoredChannel) -> Unclaimed | None:
+        opened, kept = stored.opened, stored.voucher
+        if kept is None or Domain(opened.chain_id, opened.escrow) != self._domain:
+            return None
+        view = await self._escrow.channel(opened.channel_id, confirmations=0)
+        if not view.claimed < kept.total <= view.locked:
+            return None
+        voucher = Voucher.decode(kept.voucher.words)
+        return Unclaimed(
+            channel_id=opened.channel_id,
+            row=voucher.row(kept.voucher.signature),
+            total=kept.total,
+            amount=kept.total - view.claimed,
+            locked=view.locked,
+            unlock_at_s=view.unlock_at_s,
+        )
