@@ -29,8 +29,7 @@ MONEY = re.compile(r"(^|_)(amount|claimed|locked|owed|paid|total|wei)$|^price_pe
 LEFT_FOR_LATER = re.compile(r"\b(TODO|FIXME|XXX)\b")
 ELSEWHERE = re.compile(r"pypi\.org|pythonhosted\.org|npmjs\.(org|com)|(?<![\w.])/(work|root)/")
 BARE_NOQA = re.compile(r"#\s*noqa(?!: [A-Z]+\d+(, [A-Z]+\d+)* - \S)", re.IGNORECASE)
-# `import-untyped` is its own reason.
-BARE_TYPE_IGNORE = re.compile(r"type:\s*ignore(?!\[[\w, -]+\]\s+# \S|\[import-untyped\])")
+BARE_TYPE_IGNORE = re.compile(r"type:\s*ignore(?!\[[\w, -]+\]\s+# \S)")
 
 Rule = Callable[[str, str], Iterator[str]]
 

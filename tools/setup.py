@@ -112,12 +112,19 @@ def python_packages() -> bool:
     files = [REQUIREMENTS / "lock.txt", REQUIREMENTS / "dev.txt"]
     options = ["--require-hashes", "--no-build-isolation"]
     options += ["--only-binary", ":all:", "--no-binary", SOURCE_ONLY]
+
+    def install() -> None:
+        pip_install(*options, "-r", files[0], "-r", files[1])
+        # libp2p's trio-typing brings stubs of trio 0.22, which hide the types that trio has itself.
+        for stale in VENV.glob("lib/python3.*/site-packages/trio-stubs"):
+            shutil.rmtree(stale)
+
     return perform(
         "python packages",
         count_pins(*files),
         VENV / ".rowen-packages",
-        fingerprint(*files),
-        lambda: pip_install(*options, "-r", files[0], "-r", files[1]),
+        fingerprint(*files, extra="without trio-stubs"),
+        install,
     )
 
 

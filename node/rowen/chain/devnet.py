@@ -190,9 +190,7 @@ async def _listening(command: list[str], output: TextIO) -> str:
     """Waits until anvil says where it listens, and has the rest of its output thrown away."""
     said: deque[str] = deque(maxlen=20)
     with trio.move_on_after(START_S):
-        while line := await trio.to_thread.run_sync(  # type: ignore[call-arg] # see rpc.py
-            output.readline, abandon_on_cancel=True
-        ):
+        while line := await trio.to_thread.run_sync(output.readline, abandon_on_cancel=True):
             said.append(line.strip())
             if line.startswith("Listening on "):
                 # Unread, its log of every request would fill the pipe and stop it. A thread,
@@ -230,10 +228,13 @@ async def _create2(rpc: Rpc, operator: bytes, code: bytes) -> bytes:
 
 
 async def _transact(rpc: Rpc, sender: bytes, to: bytes, data: bytes) -> None:
-    """Sends for an account that anvil holds the key of. It mines at once."""
+    """Sends for an account that anvil holds the key of, and waits until it is mined."""
     tx_hash = await rpc.call(
         "eth_sendTransaction", {"from": to_hex(sender), "to": to_hex(to), "data": to_hex(data)}
     )
-    receipt = await rpc.call("eth_getTransactionReceipt", tx_hash)
+    receipt = None
+    with trio.move_on_after(START_S):
+        while (receipt := await rpc.call("eth_getTransactionReceipt", tx_hash)) is None:
+            await trio.sleep(0.005)  # it answers a moment before it mines
     if receipt is None or quantity(receipt["status"]) != 1:
         raise Unavailable(f"anvil did not execute a transaction to {to_hex(to)}")

@@ -149,8 +149,7 @@ class Rpc:
 
         try:
             with trio.fail_after(self._timeout_s * 1.5):
-                # The stubs in trio-typing, which libp2p installs, are older than this argument.
-                return await trio.to_thread.run_sync(  # type: ignore[call-arg]
+                return await trio.to_thread.run_sync(
                     function, *args, abandon_on_cancel=True, limiter=self._threads
                 )
         except (trio.TooSlowError, RequestException, ValueError, TypeError, KeyError) as error:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import ifaddr
 from libp2p.peer.id import ID
-from multiaddr import Multiaddr  # type: ignore[import-untyped]  # ships no types
-from multiaddr.exceptions import Error as MultiaddrError  # type: ignore[import-untyped]
+from multiaddr import Multiaddr
+from multiaddr.exceptions import Error as MultiaddrError
 
 from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.ids import address_of_peer_id

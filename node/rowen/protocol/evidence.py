@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgpack
 import msgspec
 
 from rowen.protocol.eip712 import Domain

@@ -110,7 +110,7 @@ async def test_a_killed_peer_is_unavailable(autojump_clock: trio.testing.MockClo
     async with pair() as (near, far, _, client, _server), open_session(far, PATIENCE) as there:
         await near.send(encode_frames([b"one"]) + b"\0\0")
         assert await there.receive() == b"one"
-        client.kill()  # type: ignore[attr-defined]
+        client.kill()
         with pytest.raises(Unavailable):
             await there.receive()
 
