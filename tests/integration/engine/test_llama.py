@@ -105,22 +105,16 @@ async def test_the_offer_names_what_runs(model_file: Path) -> None:
 
 
 async def test_leaving_during_prefill_does_not_wait_for_its_end(model_file: Path) -> None:
-    """A long prompt is given up between two batches of it."""
+    """A long prompt is given up between two batches: the cache holds what was read by then."""
     async with open_small(model_file) as engine:
         job = chat("word " * 200)
-        assert await engine.count_input(job) > 4 * BATCH_UNITS
-        started = trio.current_time()
+        assert await engine.count_input(job) > 6 * BATCH_UNITS
+        async with engine.generate(job, 1):
+            pass
         async with engine.generate(job, 1) as items:
-            assert [type(item) async for item in items] == [Piece, Finished]
-        whole_s = trio.current_time() - started
-
-        # Other words, or the first prompt would still be in the cache.
-        started = trio.current_time()
-        with trio.move_on_after(0.05):
-            async with engine.generate(chat("term " * 200), 1) as items:
-                await anext(items)
-        left_s = trio.current_time() - started
-        assert left_s < whole_s / 2
+            *_, end = [item async for item in items]
+        assert isinstance(end, Finished)
+        assert end.cached_units <= 3 * BATCH_UNITS
 
 
 async def test_a_prefix_used_before_is_counted_as_cached(model_file: Path) -> None:
