@@ -11,8 +11,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PYTHON_MIN, PYTHON_END = (3, 11), (3, 14)  # coincurve, which checks signatures, has no 3.14 wheel
@@ -205,12 +207,34 @@ def perform(name: str, about: str, stamp: Path, key: str, action: Callable[[], N
     """
     if stamp.exists() and stamp.read_text() == key:
         return False
-    began = time.monotonic()
-    print(f"  {name:<16} {about:<28}", end="", flush=True)
-    action()
-    stamp.write_text(key)
-    print(f" {time.monotonic() - began:>4.0f} s", flush=True)
+    with progress(f"  {name:<16} {about:<28}"):
+        action()
+        stamp.write_text(key)
     return True
+
+
+@contextmanager
+def progress(line: str) -> Iterator[None]:
+    """Shows a line and the seconds it takes: as they pass on a terminal, else at the end."""
+    began = time.monotonic()
+    stopped = threading.Event()
+
+    def show() -> None:
+        while not stopped.wait(1):
+            print(f"\r{line} {time.monotonic() - began:>4.0f} s", end="", flush=True)
+
+    print(line, end="", flush=True)
+    ticker = threading.Thread(target=show, daemon=True)
+    if sys.stdout.isatty():
+        ticker.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        if ticker.is_alive():
+            ticker.join()
+            print(f"\r{line}", end="")
+    print(f" {time.monotonic() - began:>4.0f} s", flush=True)
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> None:
