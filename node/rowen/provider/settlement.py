@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Wallet
+from rowen.chain.events import Claimed
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import RowenError
 from rowen.protocol.statements import Voucher
@@ -96,23 +97,30 @@ class Claimer:
             UserError: Too little gas money; the message says how much is missing.
         """
         async with self._lock:
-            rows = [u.row for u in (await self.unclaimed() if chosen is None else chosen)]
+            waiting = await self.unclaimed() if chosen is None else list(chosen)
             done = Settlement()
-            for start in range(0, len(rows), CLAIM_ROWS_MAX):
-                batch = rows[start : start + CLAIM_ROWS_MAX]
+            for start in range(0, len(waiting), CLAIM_ROWS_MAX):
+                batch = waiting[start : start + CLAIM_ROWS_MAX]
+                rows = [u.row for u in batch]
                 # The same rows are the same wish: after a crash this finds its transaction.
-                intent = "claim-" + sha256(b"".join(batch)).hexdigest()
-                result = await self._wallet.claim(self._provider, batch, intent=intent)
-                skipped = sum(reason is not None for reason in result.skipped)
+                intent = "claim-" + sha256(b"".join(rows)).hexdigest()
+                result = await self._wallet.claim(self._provider, rows, intent=intent)
+                paid = [
+                    u for u, row in zip(batch, result.rows, strict=True) if isinstance(row, Claimed)
+                ]
+                credited = sum(u.amount for u in paid)
                 log.info(
-                    "claimed", rows=len(batch), skipped=skipped, credited=result.credited,
+                    "claimed",
+                    rows=len(batch),
+                    paid=len(paid),
+                    credited=credited,
                     transaction=result.receipt.hash.hex(),
-                )  # fmt: skip
+                )
                 done = Settlement(
                     claims=(*done.claims, result),
-                    claimed=done.claimed + len(batch) - skipped,
-                    skipped=done.skipped + skipped,
-                    credited=done.credited + result.credited,
+                    claimed=done.claimed + len(paid),
+                    skipped=done.skipped + len(batch) - len(paid),
+                    credited=done.credited + credited,
                 )
             return done
 

@@ -1,0 +1,35 @@
+"""Money as people write it: US dollars, one token being one dollar, in whole token units."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from rowen.protocol.errors import UserError
+from rowen.protocol.statements import AMOUNT_MAX
+
+TOKEN_DECIMALS = 6
+_UNIT = Decimal(1).scaleb(-TOKEN_DECIMALS)
+
+
+def parse_usd(text: str) -> int:
+    """Token units of an amount such as ``0.25`` or ``$12``.
+
+    Raises:
+        UserError: Not a decimal number, negative, too large, or finer than a token unit.
+    """
+    try:
+        units = Decimal(text.strip().removeprefix("$").removesuffix("USD").strip()) / _UNIT
+    except InvalidOperation as error:
+        raise UserError(f"{text!r} is not an amount of dollars, such as 0.25") from error
+    if not units.is_finite() or units < 0 or units > AMOUNT_MAX:
+        raise UserError(f"{text!r} is not an amount between 0 and 2^96 token units")
+    if units != int(units):
+        raise UserError(f"{text!r} is finer than a token unit, which is ${_UNIT:f}")
+    return int(units)
+
+
+def format_usd(units: int) -> str:
+    """An amount with all the digits that matter and at least two: ``$0.25``, ``$0.000051``."""
+    whole, part = divmod(abs(units), 10**TOKEN_DECIMALS)
+    digits = f"{part:0{TOKEN_DECIMALS}d}".rstrip("0").ljust(2, "0")
+    return f"{'-' if units < 0 else ''}${whole:,}.{digits}"
