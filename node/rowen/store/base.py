@@ -2,7 +2,7 @@
 
 Both sides of a channel append what they owe or are owed, wait until it is durable, and only
 then send. After a restart they replay ``StoredChannel.history`` through the same pure
-functions. Two implementations stand behind ``Journal``: ``rowen.store.open_journal`` (SQLite)
+functions. Two implementations stand behind ``Journal``: ``rowen.store.journal`` (SQLite)
 and ``rowen.testing.store`` (memory, with faults on order); both pass one conformance suite.
 
 This module imports no SQLAlchemy, so that typing against it costs nothing.

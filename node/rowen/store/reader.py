@@ -1,0 +1,234 @@
+"""The reading side of the file. Every answer is complete and checked, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Select, Table, select
+
+from rowen.store import schema
+from rowen.store.base import (
+    Entry,
+    JournalCorrupt,
+    OrderKept,
+    ReceiptKept,
+    Role,
+    StoredChannel,
+    VoucherKept,
+)
+from rowen.store.database import disk_errors
+from rowen.store.heads import Head, JobKey
+from rowen.store.rows import (
+    attempt_of_row,
+    channel_of_job,
+    head_of_row,
+    note_of_row,
+    order_of_row,
+    receipt_of_row,
+    voucher_of_row,
+)
+from rowen.store.sealing import Vault, corrupt
+from rowen.store.transactions import AttemptIndex, AttemptKept
+
+PAGE_ROWS = 256
+
+E = TypeVar("E")
+OfRow = Callable[[Sequence[Any], Vault], tuple[int, E]]
+
+
+class Reader:
+    """Reads the file in short transactions, each of which sees one state of it."""
+
+    def __init__(self, engine: Engine, vault: Vault) -> None:
+        """Takes the engine, for connections of its own, and the file's keys."""
+        self._engine = engine
+        self._vault = vault
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        with disk_errors(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    # --- at the start ---------------------------------------------------------------------
+
+    def heads(self) -> dict[bytes, Head]:
+        """Every channel, oldest first."""
+        table = schema.CHANNELS
+        with self._snapshot() as connection:
+            rows = connection.execute(select(table).order_by(table.c.number)).all()
+            _check_count(connection, "channels", len(rows), self._vault)
+        heads = [head_of_row(row, self._vault) for row in rows]
+        for number, head in enumerate(heads):
+            if head.number != number:
+                raise JournalCorrupt(corrupt("channels", (number,), "it is gone"))
+        return {head.opened.channel_id: head for head in heads}
+
+    def attempts(self) -> AttemptIndex:
+        """The index of every transaction."""
+        index = AttemptIndex()
+        table = schema.TRANSACTIONS
+        with self._snapshot() as connection:
+            for row in connection.execute(select(table).order_by(table.c.number)):
+                if index.add(attempt_of_row(row, self._vault)) != [row.number]:
+                    raise JournalCorrupt(corrupt("transactions", (index.count - 1,), "it is gone"))
+            _check_count(connection, "transactions", index.count, self._vault)
+        return index
+
+    # --- channels -------------------------------------------------------------------------
+
+    def channel(self, channel_id: bytes) -> StoredChannel:
+        """A channel that is known to exist, whole."""
+        history: list[tuple[int, Entry]] = []
+        with self._snapshot() as connection:
+            head = self._head(connection, channel_id)
+            orders = self._rows(connection, schema.ORDERS, "position", channel_id, order_of_row)
+            receipts = self._rows(
+                connection, schema.RECEIPTS, "sequence", channel_id, receipt_of_row
+            )
+            vouchers = self._rows(
+                connection, schema.VOUCHERS, "receipt_count", channel_id, voucher_of_row
+            )
+            history += self._rows(connection, schema.NOTES, "position", channel_id, note_of_row)
+        _check_receipts([entry for _, entry in receipts], channel_id, 0, head.receipts)
+        _check_length("orders", channel_id, len(orders), head.orders)
+        _check_length("vouchers", channel_id, len(vouchers), head.vouchers)
+        if vouchers:
+            _check_newest(vouchers[-1][1], head)
+        history += [*orders, *receipts, *vouchers]
+        history.sort(key=lambda placed: placed[0])
+        if [position for position, _ in history] != list(range(head.entries)):
+            _check_length("notes", channel_id, len(history), head.entries)
+            raise JournalCorrupt(corrupt("notes", (channel_id,), "positions repeat"))
+        return StoredChannel(opened=head.opened, history=tuple(entry for _, entry in history))
+
+    def _rows(
+        self, connection: Connection, table: Table, key: str, channel_id: bytes, of_row: OfRow[E]
+    ) -> list[tuple[int, E]]:
+        query = select(table).where(table.c.channel_id == channel_id).order_by(table.c[key])
+        return [of_row(row, self._vault) for row in connection.execute(query)]
+
+    def _head(self, connection: Connection, channel_id: bytes) -> Head:
+        table = schema.CHANNELS
+        row = connection.execute(select(table).where(table.c.channel_id == channel_id)).first()
+        if row is None:
+            raise JournalCorrupt(corrupt("channels", (channel_id,), "it is gone"))
+        return head_of_row(row, self._vault)
+
+    def newest_voucher(self, channel_id: bytes) -> VoucherKept | None:
+        """The newest voucher of a channel that is known to exist."""
+        table = schema.VOUCHERS
+        with self._snapshot() as connection:
+            head = self._head(connection, channel_id)
+            if not head.vouchers:
+                return None
+            row = connection.execute(
+                select(table).where(
+                    table.c.channel_id == channel_id,
+                    table.c.receipt_count == head.voucher_receipts,
+                )
+            ).first()
+        if row is None:
+            raise JournalCorrupt(
+                corrupt("vouchers", (channel_id, head.voucher_receipts), "it is gone")
+            )
+        _, entry = voucher_of_row(row, self._vault)
+        _check_newest(entry, head)
+        return entry
+
+    def is_job_known(self, job_id: bytes, role: Role) -> bool:
+        """Whether an order with this job id is kept on any channel of that side."""
+        table = schema.ORDERS
+        with self._snapshot() as connection:
+            row = connection.execute(
+                select(table).where(table.c.job_id == job_id, table.c.role == role).limit(1)
+            ).first()
+        if row is None:
+            return False
+        channel_of_job(row, JobKey(job_id, role, row.provider), self._vault)
+        return True
+
+    # --- pages ----------------------------------------------------------------------------
+
+    def receipts(
+        self, channel_id: bytes, first: int, limit: int | None = PAGE_ROWS
+    ) -> list[ReceiptKept]:
+        """Receipts numbered ``first`` and up; fewer than ``limit`` only at the end."""
+        table = schema.RECEIPTS
+        query = _page(table, "sequence", channel_id, first, limit)
+        with self._snapshot() as connection:
+            head = self._head(connection, channel_id)
+            page = [receipt_of_row(row, self._vault)[1] for row in connection.execute(query)]
+        last = head.receipts if limit is None else min(head.receipts, first + limit)
+        _check_receipts(page, channel_id, first, max(first, last))
+        return page
+
+    def orders(self, channel_id: bytes, first: int, seen: int) -> tuple[list[OrderKept], int]:
+        """A page of orders from position ``first`` on, after ``seen`` more, and the next first."""
+        return self._counted_page(schema.ORDERS, "position", channel_id, first, seen, order_of_row)
+
+    def vouchers(self, channel_id: bytes, first: int, seen: int) -> tuple[list[VoucherKept], int]:
+        """A page of vouchers for ``first`` receipts and more, and the next first."""
+        return self._counted_page(
+            schema.VOUCHERS, "receipt_count", channel_id, first, seen, voucher_of_row
+        )
+
+    def _counted_page(
+        self, table: Table, key: str, channel_id: bytes, first: int, seen: int, of_row: OfRow[E]
+    ) -> tuple[list[E], int]:
+        with self._snapshot() as connection:
+            head = self._head(connection, channel_id)
+            query = _page(table, key, channel_id, first, PAGE_ROWS)
+            rows = connection.execute(query).all()
+        page = [of_row(row, self._vault)[1] for row in rows]
+        if len(rows) < PAGE_ROWS:
+            _check_length(table.name, channel_id, seen + len(rows), getattr(head, table.name))
+        following = rows[-1]._mapping[key] + 1 if rows else first
+        return page, following
+
+    def transactions(self, numbers: Sequence[int]) -> list[AttemptKept]:
+        """Attempts by the numbers of their rows."""
+        table = schema.TRANSACTIONS
+        found = []
+        with self._snapshot() as connection:
+            for number in numbers:
+                row = connection.execute(select(table).where(table.c.number == number)).first()
+                if row is None:
+                    raise JournalCorrupt(corrupt("transactions", (number,), "it is gone"))
+                found.append(attempt_of_row(row, self._vault))
+        return found
+
+
+def _page(table: Table, key: str, channel_id: bytes, first: int, limit: int | None) -> Select[Any]:
+    query = select(table).where(table.c.channel_id == channel_id, table.c[key] >= first)
+    return query.order_by(table.c[key]).limit(limit)
+
+
+def _check_count(connection: Connection, name: str, count: int, vault: Vault) -> None:
+    table = schema.CENSUS
+    row = connection.execute(select(table).where(table.c.name == name)).first()
+    if row is None:
+        raise JournalCorrupt(corrupt("census", (name,), "it is gone"))
+    vault.verify("census", tuple(row))
+    if row.rows != count:
+        raise JournalCorrupt(corrupt(name, (), f"{count} rows are left of {row.rows}"))
+
+
+def _check_length(table: str, channel_id: bytes, found: int, kept: int) -> None:
+    if found != kept:
+        raise JournalCorrupt(corrupt(table, (channel_id,), f"{found} rows are left of {kept}"))
+
+
+def _check_receipts(found: list[ReceiptKept], channel_id: bytes, first: int, end: int) -> None:
+    sequences = [entry.sequence for entry in found]
+    if sequences != list(range(first, end)):
+        missing = next(iter(set(range(first, end)) - set(sequences)), first)
+        raise JournalCorrupt(corrupt("receipts", (channel_id, missing), "it is gone"))
+
+
+def _check_newest(entry: VoucherKept, head: Head) -> None:
+    if (entry.receipt_count, entry.total) != (head.voucher_receipts, head.voucher_total):
+        raise JournalCorrupt(
+            corrupt("vouchers", (entry.channel_id, head.voucher_receipts), "it is not the newest")
+        )
