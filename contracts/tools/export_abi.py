@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the ABI and bytecode that Python uses, from what `forge build` left in `out/`.
 
-    cd contracts && npm ci && npx forge build && python3 tools/export_abi.py
+    cd contracts && npm ci && npm run abi
 
 With `--check` nothing is written: the exit status is 1 when a file differs from what would be. Standard library only.
 """

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from rowen.protocol.ids import keccak
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
@@ -43,13 +47,15 @@ def test_the_shipped_abi_is_of_these_sources(export_abi: ModuleType, name: str) 
 def test_the_shipped_bytecode_is_what_the_sources_compile_to(
     export_abi: ModuleType, name: str
 ) -> None:
-    """Byte for byte, wherever the contracts were built since their last change."""
-    built = CONTRACTS / "out" / f"{name}.sol" / f"{name}.json"
-    sources = [CONTRACTS / "foundry.toml", *(CONTRACTS / "src").rglob("*.sol")]
-    if not built.is_file():
+    """Byte for byte, wherever `contracts/out` was built from the sources as they are now."""
+    path = CONTRACTS / "out" / f"{name}.sol" / f"{name}.json"
+    if not path.is_file():
         pytest.skip("contracts/out is not built")
-    if any(source.stat().st_mtime > built.stat().st_mtime for source in sources):
-        pytest.skip("contracts/out is older than the sources")
+    for source, recorded in json.loads(path.read_bytes())["metadata"]["sources"].items():
+        if source.startswith("src/"):
+            content = (CONTRACTS / source).read_bytes()
+            if keccak(content).hex() != recorded["keccak256"].removeprefix("0x"):
+                pytest.skip(f"contracts/out was built from another {source}")
     assert shipped(name) == export_abi.artifact(name)
 
 
@@ -93,3 +99,12 @@ def test_storage_slots_that_proofs_rely_on() -> None:
         "_payouts": 5,
         "isReleaseUsed": 6,
     }
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_a_failing_forge_fails_the_command_that_ran_it() -> None:
+    """npm's own `forge` exits with 0 whatever happened, and would keep every check green."""
+    if not (CONTRACTS / "node_modules/@foundry-rs").is_dir():
+        pytest.skip("contracts/node_modules is not installed")
+    command = ["node", CONTRACTS / "tools/foundry", "forge", "no-such-command"]
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode != 0
