@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TypedDict
+
+import msgspec
 
 from rowen.protocol.audit_facts import ChainFacts
 from rowen.protocol.audit_findings import Findings, Kind
@@ -14,8 +15,7 @@ from rowen.protocol.evidence import CHANNELS, RECEIPTS, VOUCHERS, ChannelRecord
 from rowen.protocol.statements import Voucher
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What was examined and what it adds up to; amounts in token units.
 
     Attributes:

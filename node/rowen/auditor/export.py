@@ -1,0 +1,210 @@
+"""Writes an evidence bundle from a provider's journal.
+
+The same journal and the same snapshot give the same bytes. A bundle appears whole or not at
+all, and never replaces a different one.
+
+A bundle holds what can be checked and nothing else: channels with a voucher, their receipts as
+far as the newest voucher covers them, the orders of these, that voucher and every claimed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from rowen.auditor.draft import Draft
+from rowen.auditor.verify import SnapshotReader
+from rowen.protocol.audit_facts import ChainFacts
+from rowen.protocol.eip712 import Domain
+from rowen.protocol.errors import PeerError, UserError
+from rowen.protocol.evidence import (
+    CHANNELS,
+    ORDERS,
+    RECEIPTS,
+    SNAPSHOT,
+    VOUCHERS,
+    BlockEntry,
+    ChannelRecord,
+    Manifest,
+    encode_manifest,
+    encode_record,
+)
+from rowen.protocol.ids import channel_id_of
+from rowen.protocol.messages import Signed
+from rowen.protocol.signing import recover
+from rowen.protocol.statements import Voucher
+from rowen.store.base import OrderKept, ReceiptKept, Role, VoucherKept
+
+
+class EvidenceSource(Protocol):
+    """What an export needs of a journal; see ``rowen.store.base.Journal``."""
+
+    async def vouchers(self, role: Role) -> list[VoucherKept]:
+        """The newest voucher of every channel that has one."""
+        ...
+
+    def orders_of(self, channel_id: bytes) -> AsyncIterator[OrderKept]:
+        """All orders of a channel."""
+        ...
+
+    def receipts_of(self, channel_id: bytes) -> AsyncIterator[ReceiptKept]:
+        """All receipts of a channel, in sequence."""
+        ...
+
+    def vouchers_of(self, channel_id: bytes) -> AsyncIterator[VoucherKept]:
+        """All vouchers of a channel, oldest first."""
+        ...
+
+
+async def evidence_channels(
+    source: EvidenceSource, domain: Domain, provider: bytes
+) -> list[ChannelRecord]:
+    """The channels a bundle would hold, by id: those to take a snapshot of.
+
+    Args:
+        source: The provider's journal.
+        domain: Which deployment; a journal may hold several.
+        provider: Operator address, 20 bytes.
+    """
+    return [key for key, _ in await _newest_vouchers(source, domain, provider)]
+
+
+async def export(
+    source: EvidenceSource,
+    domain: Domain,
+    provider: bytes,
+    path: Path,
+    *,
+    snapshot: bytes | None,
+    read_snapshot: SnapshotReader,
+) -> Manifest:
+    """Writes a bundle; does nothing when the very same one is there.
+
+    Args:
+        source: The provider's journal.
+        domain: Which deployment.
+        provider: Operator address, 20 bytes.
+        path: The folder to make; its parent exists.
+        snapshot: An encoded chain snapshot of ``evidence_channels``; None for a bundle that
+            can only be judged undetermined.
+        read_snapshot: How to read it.
+
+    Raises:
+        UserError: Another bundle, or something else, is at the path; the snapshot does not fit.
+        Unavailable: The journal failed.
+        ValueError: The journal contradicts itself.
+    """
+    facts = _facts(snapshot, domain, provider, read_snapshot)
+    channels = await _newest_vouchers(source, domain, provider)
+    if facts is not None:
+        channels = _proven(channels, facts)
+    claimed = _claimed_counts(facts, provider)
+    async with Draft(path) as draft:
+        for key, newest in channels:
+            await _write_channel(draft, source, key, newest, claimed.get(key.id, set()))
+        if snapshot is not None:
+            await draft.add(SNAPSHOT, snapshot)
+        manifest = Manifest(
+            chain_id=domain.chain_id,
+            escrow=f"0x{domain.escrow.hex()}",
+            provider=f"0x{provider.hex()}",
+            block=_block_entry(facts),
+            files=draft.entries(),
+        )
+        await draft.publish(encode_manifest(manifest))
+    return manifest
+
+
+def _facts(
+    snapshot: bytes | None, domain: Domain, provider: bytes, read_snapshot: SnapshotReader
+) -> ChainFacts | None:
+    if snapshot is None:
+        return None
+    try:
+        return read_snapshot(snapshot, domain, provider)
+    except PeerError as error:
+        raise UserError(f"this chain snapshot cannot be exported: {error}") from error
+
+
+def _block_entry(facts: ChainFacts | None) -> BlockEntry | None:
+    if facts is None:
+        return None
+    return BlockEntry(facts.block_number, f"0x{facts.block_hash.hex()}")
+
+
+async def _newest_vouchers(
+    source: EvidenceSource, domain: Domain, provider: bytes
+) -> list[tuple[ChannelRecord, VoucherKept]]:
+    found = []
+    for kept in await source.vouchers("seller"):
+        voucher = Voucher.decode(kept.voucher.words)
+        signer = recover(voucher.digest(domain), kept.voucher.signature)
+        # Under another deployment's domain the signature leads to some other address.
+        is_ours = kept.channel_id == channel_id_of(voucher.payer, provider, signer)
+        if is_ours and voucher.provider == provider:
+            found.append((ChannelRecord(voucher.payer, provider, signer), kept))
+    return sorted(found, key=lambda pair: pair[0].id)
+
+
+def _proven(
+    channels: list[tuple[ChannelRecord, VoucherKept]], facts: ChainFacts
+) -> list[tuple[ChannelRecord, VoucherKept]]:
+    # A channel whose first voucher came after the snapshot belongs to the next bundle.
+    lacking = facts.channels.keys() - {key.id for key, _ in channels}
+    if lacking:
+        raise UserError(
+            f"the snapshot proves channel 0x{min(lacking).hex()}, for which this journal has no"
+            " voucher: take a snapshot of this journal's channels"
+        )
+    return [(key, kept) for key, kept in channels if key.id in facts.channels]
+
+
+def _claimed_counts(facts: ChainFacts | None, provider: bytes) -> dict[bytes, set[int]]:
+    counts: dict[bytes, set[int]] = {}
+    for claim in facts.claims if facts else ():
+        channel_id = channel_id_of(claim.payer, provider, claim.signer)
+        counts.setdefault(channel_id, set()).add(claim.receipt_count)
+    return counts
+
+
+async def _write_channel(
+    draft: Draft,
+    source: EvidenceSource,
+    key: ChannelRecord,
+    newest: VoucherKept,
+    claimed: set[int],
+) -> None:
+    await draft.add(CHANNELS, encode_record(key))
+    async for kept in source.vouchers_of(key.id):
+        if kept.receipt_count in claimed and kept.receipt_count < newest.receipt_count:
+            await draft.add(VOUCHERS, encode_record(kept.voucher))
+    await draft.add(VOUCHERS, encode_record(newest.voucher))
+    billed: dict[bytes, None] = {}
+    count = 0
+    async for receipt in source.receipts_of(key.id):
+        if count == newest.receipt_count:
+            break
+        await draft.add(RECEIPTS, encode_record(receipt.receipt))
+        billed[receipt.job_id] = None
+        count += 1
+    if count < newest.receipt_count:
+        raise ValueError(
+            f"channel 0x{key.id.hex()} has {count} receipts, its voucher covers"
+            f" {newest.receipt_count}"
+        )
+    await _write_orders(draft, source, key.id, billed)
+
+
+async def _write_orders(
+    draft: Draft, source: EvidenceSource, channel_id: bytes, billed: Mapping[bytes, None]
+) -> None:
+    orders: dict[bytes, Signed] = {}
+    async for kept in source.orders_of(channel_id):
+        if kept.job_id in billed:
+            orders[kept.job_id] = kept.order
+    for job_id in billed:
+        if job_id not in orders:
+            raise ValueError(f"job 0x{job_id.hex()} has receipts and no order")
+        # In the order of their first receipts, which every journal agrees on.
+        await draft.add(ORDERS, encode_record(orders[job_id]))
