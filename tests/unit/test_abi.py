@@ -103,7 +103,7 @@ def test_storage_slots_that_proofs_rely_on() -> None:
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_a_failing_forge_fails_the_command_that_ran_it() -> None:
-    """npm's own `forge` exits with 0 whatever happened, and would keep every check green."""
+    """The `forge` npm installs exits with 0 whatever happened: every check would stay green."""
     if not (CONTRACTS / "node_modules/@foundry-rs").is_dir():
         pytest.skip("contracts/node_modules is not installed")
     command = ["node", CONTRACTS / "tools/foundry", "forge", "no-such-command"]

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Script} from "forge-std/Script.sol";
+
+import {RowenEscrow} from "../src/RowenEscrow.sol";
+
+/// @notice Deploys the escrow for one token, with CREATE2: the same parameters give the same address on every chain that
+/// has the usual deployer (0x4e59b44847b379578588920cA78FbF26c0B4956C), whoever sends the transaction.
+///
+///     TOKEN=0x… UNLOCK_DELAY=21600 PAYOUT_DELAY=172800 MIN_LOCK=1000000 \
+///         tools/foundry forge script script/Deploy.s.sol --rpc-url … --broadcast --account …
+contract Deploy is Script {
+    function run() external returns (RowenEscrow escrow) {
+        IERC20 token = IERC20(vm.envAddress("TOKEN"));
+        uint64 unlockDelay = SafeCast.toUint64(vm.envUint("UNLOCK_DELAY"));
+        uint64 payoutDelay = SafeCast.toUint64(vm.envUint("PAYOUT_DELAY"));
+        uint96 minLock = SafeCast.toUint96(vm.envUint("MIN_LOCK"));
+
+        vm.broadcast();
+        escrow = new RowenEscrow{salt: 0}(token, unlockDelay, payoutDelay, minLock);
+    }
+}
