@@ -119,20 +119,6 @@ class Config:
     client: ClientConfig = ClientConfig()
     origins: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def escrow_address(self) -> bytes:
-        """The escrow, 20 bytes.
-
-        Raises:
-            UserError: It is not set.
-        """
-        if not self.chain.escrow:
-            raise UserError(
-                "no escrow contract is set: put its address into [chain] escrow, or set "
-                "ROWEN_CHAIN_ESCROW; `rowen devnet` prints one"
-            )
-        return parse_address(self.chain.escrow)
-
 
 _SECTIONS: dict[str, type[Any]] = {
     "chain": ChainConfig,

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from rowen.protocol.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -66,3 +68,20 @@ class Home:
     def models(self) -> Path:
         """Model files; ``ROWEN_MODELS_DIR`` shares them between nodes."""
         return Path(os.environ.get("ROWEN_MODELS_DIR") or self.path / "models")
+
+    def read_password(self) -> str:
+        """The password for the keys, from ``ROWEN_PASSWORD_FILE`` or the home; "" when neither.
+
+        Raises:
+            UserError: The named file cannot be read.
+        """
+        named = os.environ.get("ROWEN_PASSWORD_FILE")
+        file = Path(named) if named else self.password
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\n")
+        except FileNotFoundError as error:
+            if named:
+                raise UserError(f"ROWEN_PASSWORD_FILE names {file}, which is not there") from error
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"the password file {file} cannot be read: {error}") from error

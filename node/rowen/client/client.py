@@ -14,12 +14,12 @@ import trio
 from rowen.chain.base import ChannelKey, Escrow
 from rowen.client.account import Account
 from rowen.client.answer import Answer, Request
-from rowen.client.link import attach, greet, listen
+from rowen.client.link import attach, greet, listen, provider_of
 from rowen.client.recovery import replay
 from rowen.p2p.network import Network
 from rowen.p2p.session import Patience
-from rowen.protocol.errors import PeerError, RowenError, Unavailable, UserError
-from rowen.protocol.ids import address_of_peer_id, format_address
+from rowen.protocol.errors import RowenError, Unavailable, UserError
+from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.protocol.signing import Key
 from rowen.store.base import ChannelOpened, Journal
@@ -98,7 +98,7 @@ class Client:
         self._nursery = nursery
         self._patience = patience
         self._domain = escrow.deployment.domain
-        self._addresses = {_provider_of(address): address for address in settings.providers}
+        self._addresses = {provider_of(address): address for address in settings.providers}
         self._links: dict[bytes, _Link] = {}
         self._linking: dict[bytes, trio.Lock] = {}
         self._accounts: dict[bytes, Account] = {}
@@ -339,13 +339,3 @@ async def open_client(
         yield client
         await client.close()
         nursery.cancel_scope.cancel()
-
-
-def _provider_of(address: str) -> bytes:
-    peer_id = address.rpartition("/p2p/")[2]
-    if "/p2p/" not in address:
-        raise UserError(f"provider address {address!r} must end in /p2p/<PeerId>")
-    try:
-        return address_of_peer_id(peer_id)
-    except PeerError as error:
-        raise UserError(f"provider address {address!r}: {error}") from error

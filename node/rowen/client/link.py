@@ -12,13 +12,30 @@ from rowen.p2p.network import Network
 from rowen.p2p.session import Patience, Session, open_session
 from rowen.protocol import messages
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
-from rowen.protocol.ids import address_of_peer_id
+from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserError
+from rowen.protocol.ids import address_of_peer_id, parse_address
 from rowen.protocol.messages import FromProvider
 from rowen.protocol.offers import read_offer
 from rowen_scheduler.market import Offer
 
 GREETING_S = 15.0
+
+
+def provider_of(text: str) -> bytes:
+    """A provider's address from what a person types: 0x… or a multiaddress.
+
+    Raises:
+        UserError: Neither.
+    """
+    if text.startswith("0x"):
+        return parse_address(text)
+    peer_id = text.rpartition("/p2p/")[2]
+    if "/p2p/" not in text:
+        raise UserError(f"{text!r} is neither 0x… nor a multiaddress ending in /p2p/<PeerId>")
+    try:
+        return address_of_peer_id(peer_id)
+    except PeerError as error:
+        raise UserError(f"provider address {text!r}: {error}") from error
 
 
 async def _next(session: Session) -> FromProvider:

@@ -1,0 +1,249 @@
+"""The composition root of a client: keys, disk, chain and network behind one buyer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+
+import msgspec
+import trio
+
+from rowen.chain.base import ChannelKey, TxReceipt, Wallet, fresh_intent
+from rowen.chain.connect import open_escrow, open_wallet
+from rowen.chain.escrow import RpcEscrow
+from rowen.chain.keystore import key_address, load_key, sealing_key
+from rowen.chain.transactions import Attempt, Outcome
+from rowen.client.client import Client, ClientSettings, open_client
+from rowen.client.link import provider_of
+from rowen.config import Config
+from rowen.home import Home
+from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.ids import format_address, parse_address
+from rowen.protocol.signing import Key
+from rowen.store.base import StoredChannel
+from rowen.store.journal import SqliteJournal, open_journal
+
+TRANSACTION_S = 300.0
+
+
+class ChannelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A channel as its buyer sees it, amounts in token units.
+
+    Attributes:
+        channel_id: Hexadecimal.
+        payer: Address.
+        provider: Address.
+        signer: Our session key, an address.
+        locked: On chain.
+        claimed: Of that, taken by the provider.
+        owed: By our newest voucher.
+        receipts: In our log.
+        free: What new jobs may still cost.
+        unlock_at_s: When the rest may be taken back; 0 when not asked for.
+        stopped: Why the channel is at an end, or empty.
+    """
+
+    channel_id: str
+    payer: str
+    provider: str
+    signer: str
+    locked: int
+    claimed: int
+    owed: int
+    receipts: int
+    free: int
+    unlock_at_s: int
+    stopped: str
+
+
+class Buyer:
+    """A client's keys and channels. ``open_buyer`` makes it.
+
+    Attributes:
+        payer: Wallet whose channels it uses, 20 bytes.
+        escrow: The deployment it pays through.
+        client: Buys answers; None when opened without a network.
+    """
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        config: Config,
+        password: str,
+        key: Key,
+        payer: bytes,
+        escrow: RpcEscrow,
+        journal: SqliteJournal,
+    ) -> None:
+        self.payer = payer
+        self.escrow = escrow
+        self.client: Client | None = None
+        self._home = home
+        self._config = config
+        self._password = password
+        self._key = key
+        self._journal = journal
+
+    @property
+    def signer(self) -> bytes:
+        """Our session key's address."""
+        return self._key.address
+
+    def key_of(self, provider: bytes) -> ChannelKey:
+        """What names our channel with a provider."""
+        return ChannelKey(self.payer, provider, self._key.address)
+
+    async def open_channel(self, provider: bytes, amount: int) -> TxReceipt:
+        """Locks more for a provider; the first time this opens the channel.
+
+        Raises:
+            UserError: Too few tokens or too little gas money, or the wallet is not here.
+            Unavailable: The chain does not answer in time; the transaction stays pending.
+        """
+        wallet = await self._wallet()
+        with _patience():
+            return await wallet.lock(
+                provider, self._key.address, amount, intent=fresh_intent("lock")
+            )
+
+    async def request_unlock(self, provider: bytes) -> TxReceipt:
+        """Asks for what is left of a channel; it can be taken after the escrow's delay.
+
+        Raises:
+            UserError: The contract refuses, or the wallet is not here.
+            Unavailable: The chain does not answer in time.
+        """
+        wallet = await self._wallet()
+        with _patience():
+            return await wallet.request_unlock(
+                provider, self._key.address, intent=fresh_intent("request-unlock")
+            )
+
+    async def unlock(self, provider: bytes) -> TxReceipt:
+        """Takes what is left of a channel, once the delay is over.
+
+        Raises:
+            UserError: Too early, or the wallet is not here.
+            Unavailable: The chain does not answer in time.
+        """
+        wallet = await self._wallet()
+        with _patience():
+            return await wallet.unlock(self.key_of(provider), intent=fresh_intent("unlock"))
+
+    async def channels(self) -> list[ChannelReport]:
+        """Every channel this client used, and those funded for its known providers."""
+        stored = {s.opened.channel_id: s for s in await self._journal.channels("buyer")}
+        keys = {
+            s.opened.channel_id: ChannelKey(s.opened.payer, s.opened.provider, s.opened.signer)
+            for s in stored.values()
+        }
+        for address in self._config.client.providers:
+            key = self.key_of(provider_of(address))
+            keys.setdefault(key.id, key)
+        reports = [await self._report(key, stored.get(key.id)) for key in keys.values()]
+        return [r for r in reports if r.locked or r.receipts]
+
+    async def channel(self, provider: bytes) -> ChannelReport:
+        """Our channel with one provider."""
+        key = self.key_of(provider)
+        return await self._report(key, await self._journal.channel(key.id))
+
+    async def _report(self, key: ChannelKey, stored: StoredChannel | None) -> ChannelReport:
+        view = await self.escrow.channel(key.id, confirmations=0)
+        voucher = stored.voucher if stored else None
+        owed = voucher.total if voucher else 0
+        return ChannelReport(
+            channel_id="0x" + key.id.hex(),
+            payer=format_address(key.payer),
+            provider=format_address(key.provider),
+            signer=format_address(key.signer),
+            locked=view.locked,
+            claimed=view.claimed,
+            owed=owed,
+            receipts=voucher.receipt_count if voucher else 0,
+            free=max(0, view.locked - max(owed, view.claimed)),
+            unlock_at_s=view.unlock_at_s,
+            stopped=stored.stopped if stored else "",
+        )
+
+    async def _wallet(self) -> Wallet:
+        key = await load_key(self._home.wallet_key, self._password)
+        if key.address != self.payer:
+            raise UserError(
+                f"channels are paid by {format_address(self.payer)}, whose key is not here: "
+                "open and close them with that wallet, or empty [client] payer"
+            )
+        log = self._journal.transactions(self._config.chain.chain_id, Attempt, Outcome)
+        return await open_wallet(self.escrow, key, log, self._config.chain)
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Turns a transaction that is not mined in time into ``Unavailable``."""
+    try:
+        with trio.fail_after(TRANSACTION_S):
+            yield
+    except trio.TooSlowError as error:
+        raise Unavailable(
+            f"the transaction was sent but is not mined after {TRANSACTION_S:g} s; it may still "
+            "be: look at `rowen channel list` before sending another"
+        ) from error
+
+
+async def _payer(home: Home, config: Config) -> bytes:
+    if config.client.payer:
+        return parse_address(config.client.payer)
+    return await key_address(home.wallet_key)
+
+
+@asynccontextmanager
+async def open_buyer(
+    home: Home, config: Config, password: str, *, network: bool = True
+) -> AsyncIterator[Buyer]:
+    """A buyer, with the journal locked to this process.
+
+    Args:
+        home: Where its files are.
+        config: Its settings.
+        password: Of its keys.
+        network: Whether to be able to talk to providers; the chain is always there.
+
+    Raises:
+        UserError: Something a person has to change: key, chain, escrow…
+        Unavailable: Disk or chain does not answer.
+    """
+    key = await load_key(home.session_key, password)
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            open_journal(home.buyer_journal, sealing_key(key))
+        )
+        escrow = await stack.enter_async_context(open_escrow(config.chain))
+        payer = await _payer(home, config)
+        buyer = Buyer(
+            home=home,
+            config=config,
+            password=password,
+            key=key,
+            payer=payer,
+            escrow=escrow,
+            journal=journal,
+        )
+        if network:
+            from rowen.p2p.host import open_network
+
+            host = await stack.enter_async_context(open_network(key.secret))
+            buyer.client = await stack.enter_async_context(
+                open_client(
+                    key=key,
+                    network=host,
+                    escrow=escrow,
+                    journal=journal,
+                    settings=ClientSettings(
+                        payer=payer,
+                        providers=config.client.providers,
+                        confirmations=config.chain.confirmations,
+                    ),
+                )
+            )
+        yield buyer

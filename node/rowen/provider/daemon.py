@@ -1,0 +1,276 @@
+"""The composition root of a provider: keys, disk, chain, engine and network behind one node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import trio
+
+from rowen.chain.base import TxReceipt, Wallet, fresh_intent
+from rowen.chain.connect import open_escrow, open_wallet
+from rowen.chain.escrow import RpcEscrow
+from rowen.chain.keystore import load_key, sealing_key
+from rowen.chain.transactions import Attempt, Outcome
+from rowen.config import Config
+from rowen.engine.base import Engine
+from rowen.engine.models import entry, locate
+from rowen.home import Home
+from rowen.p2p.network import Network
+from rowen.protocol.errors import RowenError
+from rowen.protocol.ids import format_address
+from rowen.protocol.signing import Key
+from rowen.provider.account import Account
+from rowen.provider.control import Answerer, serve_control
+from rowen.provider.node import Provider
+from rowen.provider.reports import (
+    ChannelReport,
+    ProviderReport,
+    SettleReport,
+    TransactionReport,
+)
+from rowen.provider.settings import Prices, ProviderSettings
+from rowen.provider.settlement import Claimer
+from rowen.store.journal import SqliteJournal, open_journal
+
+CHAIN_S = 10.0
+
+
+def now_ms() -> int:
+    """Wall clock, Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+class Till:
+    """A provider's money: what is owed to it, claimed, and swept. Needs no engine or network."""
+
+    def __init__(
+        self, *, key: Key, escrow: RpcEscrow, wallet: Wallet, journal: SqliteJournal
+    ) -> None:
+        self.key = key
+        self.escrow = escrow
+        self.journal = journal
+        self._wallet = wallet
+        self.claimer = Claimer(
+            provider=key.address,
+            domain=escrow.deployment.domain,
+            journal=journal,
+            escrow=escrow,
+            wallet=wallet,
+        )
+
+    async def settle(self, *, sweep: bool) -> SettleReport:
+        """Claims every unclaimed voucher and, if wished, moves the credit to the payout address.
+
+        Raises:
+            Unavailable: Journal or chain does not answer; what was sent stays pending.
+            UserError: Too little gas money.
+        """
+        done = await self.claimer.settle()
+        credit = await self.escrow.credit(self.key.address) if sweep else 0
+        swept: TxReceipt | None = None
+        if credit:
+            swept = await self._wallet.sweep(self.key.address, intent=fresh_intent("sweep"))
+        payout = await self.escrow.payout(self.key.address) if swept else b""
+        return SettleReport(
+            claimed=done.claimed,
+            skipped=done.skipped,
+            credited=done.credited,
+            transactions=[report_transaction(claim.receipt) for claim in done.claims],
+            swept=credit if swept else 0,
+            payout=format_address(payout) if payout else "",
+            sweep=report_transaction(swept) if swept else None,
+        )
+
+
+class Daemon:
+    """A provider that serves.
+
+    Attributes:
+        till: Its money.
+        provider: Its node.
+        network: Where it listens.
+    """
+
+    def __init__(self, till: Till, provider: Provider, network: Network, config: Config) -> None:
+        self.till = till
+        self.provider = provider
+        self.network = network
+        self._config = config
+
+    async def run(self, home: Home, answerers: Mapping[str, Answerer] | None = None) -> None:
+        """Serves, claims, and answers the control socket until cancelled or broken.
+
+        Args:
+            home: Where the socket is.
+            answerers: More than ``status`` and ``settle`` to answer there.
+
+        Raises:
+            ExceptionGroup: The disk failed or one of our own rules is broken.
+        """
+        own: dict[str, Answerer] = {"status": self._on_status, "settle": self._on_settle}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.provider.run)
+            nursery.start_soon(self._claim)
+            nursery.start_soon(serve_control, home, {**own, **(answerers or {})})
+
+    async def status(self) -> ProviderReport:
+        """The node at this moment. A chain that does not answer is said, not raised."""
+        unclaimed = credit = gas_wei = None
+        chain = "ok"
+        try:
+            with trio.fail_after(CHAIN_S):
+                unclaimed = sum(u.amount for u in await self.till.claimer.unclaimed())
+                credit = await self.till.escrow.credit(self.till.key.address)
+                gas_wei = await self.till.escrow.balance_wei(self.till.key.address)
+        except (RowenError, trio.TooSlowError) as error:
+            chain = str(error) or f"no answer within {CHAIN_S:g} s"
+        provider = self.provider
+        channels = [_report_channel(a) for a in provider.books.accounts.values()]
+        return ProviderReport(
+            address=format_address(self.till.key.address),
+            peer_id=self.network.peer_id,
+            addresses=list(self.network.addresses),
+            model=provider.variant.model,
+            precision=provider.variant.precision,
+            variant=provider.variant.id.hex(),
+            price_input=provider.variant.price_input,
+            price_output=provider.variant.price_output,
+            sessions=provider.sessions,
+            jobs_free=int(provider.slots.available_tokens),
+            jobs_max=int(provider.slots.total_tokens),
+            issued=sum(c.issued for c in channels),
+            paid=sum(c.paid for c in channels),
+            unclaimed=unclaimed,
+            credit=credit,
+            gas_wei=gas_wei,
+            chain=chain,
+            channels=channels,
+        )
+
+    async def _claim(self) -> None:
+        config = self._config.provider
+        await self.till.claimer.watch(
+            above=config.claim_above.units, interval_s=config.claim_interval_s
+        )
+
+    async def _on_status(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
+        return await self.status()
+
+    async def _on_settle(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
+        return await self.till.settle(sweep=bool(arguments.get("sweep")))
+
+
+def _report_channel(account: Account) -> ChannelReport:
+    state = account.state
+    return ChannelReport(
+        channel_id="0x" + state.channel_id.hex(),
+        payer=format_address(state.payer),
+        signer=format_address(state.signer),
+        is_connected=account.is_attached,
+        receipts=state.issued.count,
+        issued=state.issued.total,
+        paid=state.paid.total,
+        unpaid=len(state.unpaid),
+        open_jobs=account.open_jobs,
+        stopped=state.stopped,
+    )
+
+
+def report_transaction(receipt: TxReceipt) -> TransactionReport:
+    """A transaction as it is shown."""
+    return TransactionReport(
+        hash="0x" + receipt.hash.hex(),
+        block=receipt.block.number,
+        gas_used=receipt.gas_used,
+        fee_wei=receipt.fee_wei,
+    )
+
+
+@asynccontextmanager
+async def open_till(home: Home, config: Config, password: str) -> AsyncIterator[Till]:
+    """A provider's money, with the journal locked to this process.
+
+    Raises:
+        UserError: Wrong password, wrong chain, another process holds the journal…
+        Unavailable: Disk or chain does not answer.
+    """
+    key = await load_key(home.operator_key, password)
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(
+            open_journal(home.seller_journal, sealing_key(key))
+        )
+        escrow = await stack.enter_async_context(open_escrow(config.chain))
+        log = journal.transactions(config.chain.chain_id, Attempt, Outcome)
+        wallet = await open_wallet(escrow, key, log, config.chain)
+        yield Till(key=key, escrow=escrow, wallet=wallet, journal=journal)
+
+
+@asynccontextmanager
+async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterator[Daemon]:
+    """A provider, recovered and listening; ``Daemon.run`` keeps it going.
+
+    Raises:
+        UserError: Something a person has to change: key, model, port, chain…
+        Unavailable: Disk, chain or engine does not answer.
+    """
+    from rowen.p2p.host import open_network
+
+    async with AsyncExitStack() as stack:
+        till = await stack.enter_async_context(open_till(home, config, password))
+        engine = await stack.enter_async_context(_open_engine(home, config))
+        network = await stack.enter_async_context(
+            open_network(till.key.secret, listen=config.provider.listen)
+        )
+        provider = Provider(
+            key=till.key,
+            domain=till.escrow.deployment.domain,
+            network=network,
+            escrow=till.escrow,
+            journal=till.journal,
+            engine=engine,
+            settings=settings_of(config),
+            now_ms=now_ms,
+        )
+        await provider.start()
+        yield Daemon(till, provider, network, config)
+
+
+def settings_of(config: Config) -> ProviderSettings:
+    """An owner's settings as the node wants them."""
+    owner = config.provider
+    return ProviderSettings(
+        prices=Prices(
+            input=owner.price_input.units,
+            cached=owner.price_cached.units,
+            output=owner.price_output.units,
+            request=owner.price_request.units,
+        ),
+        credit=owner.credit.units,
+        confirmations=config.chain.confirmations,
+        claim_above=owner.claim_above.units,
+        claim_interval_s=owner.claim_interval_s,
+    )
+
+
+@asynccontextmanager
+async def _open_engine(home: Home, config: Config) -> AsyncIterator[Engine]:
+    from rowen.engine.llama import open_llama
+
+    owner = config.provider
+    model = entry(owner.model)
+    file: Path = locate(owner.model, home.models)
+    async with open_llama(
+        file,
+        model=model.model,
+        precision=model.precision,
+        weights_digest=model.weights_digest,
+        threads=owner.threads,
+        concurrency=owner.concurrency,
+        context_units=owner.context_units,
+    ) as engine:
+        yield engine

@@ -1,0 +1,115 @@
+"""What a provider tells its owner; shown by the command line and printed as JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ChannelReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One channel, amounts in token units.
+
+    Attributes:
+        channel_id: Hexadecimal.
+        payer: Address.
+        signer: The client's session key, an address.
+        is_connected: Whether its client has a session now.
+        receipts: Written.
+        issued: What they add up to.
+        paid: What the newest voucher covers.
+        unpaid: Receipts no voucher covers.
+        open_jobs: Running now.
+        stopped: Why no more jobs are taken, or empty.
+    """
+
+    channel_id: str
+    payer: str
+    signer: str
+    is_connected: bool
+    receipts: int
+    issued: int
+    paid: int
+    unpaid: int
+    open_jobs: int
+    stopped: str
+
+
+class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The node at one moment, amounts in token units.
+
+    Attributes:
+        address: Operator address.
+        peer_id: The same key as a PeerId.
+        addresses: Multiaddresses to dial.
+        model: On offer.
+        precision: On offer.
+        variant: Its id, hexadecimal.
+        price_input: Per million.
+        price_output: Per million.
+        sessions: Clients connected.
+        jobs_free: Engine places free.
+        jobs_max: Engine places.
+        issued: Receipts written, all channels together.
+        paid: Covered by vouchers.
+        unclaimed: Of that, not on chain yet; None when the chain does not answer.
+        credit: Claimed, not swept; None when the chain does not answer.
+        gas_wei: What the operator key holds for gas; None when the chain does not answer.
+        chain: ``ok``, or why it does not answer.
+        channels: One by one.
+    """
+
+    address: str
+    peer_id: str
+    addresses: list[str]
+    model: str
+    precision: str
+    variant: str
+    price_input: int
+    price_output: int
+    sessions: int
+    jobs_free: int
+    jobs_max: int
+    issued: int
+    paid: int
+    unclaimed: int | None
+    credit: int | None
+    gas_wei: int | None
+    chain: str
+    channels: list[ChannelReport]
+
+
+class TransactionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction that succeeded.
+
+    Attributes:
+        hash: Hexadecimal.
+        block: Height.
+        gas_used: Gas.
+        fee_wei: What it cost.
+    """
+
+    hash: str
+    block: int
+    gas_used: int
+    fee_wei: int
+
+
+class SettleReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a settlement did, amounts in token units.
+
+    Attributes:
+        claimed: Vouchers paid.
+        skipped: Vouchers the contract did not pay.
+        credited: Added to the credit.
+        transactions: The claims, in order.
+        swept: Moved from credit to the payout address.
+        payout: That address, or empty when nothing was swept.
+        sweep: The transaction, when there was one.
+    """
+
+    claimed: int
+    skipped: int
+    credited: int
+    transactions: list[TransactionReport]
+    swept: int = 0
+    payout: str = ""
+    sweep: TransactionReport | None = None
