@@ -1,0 +1,184 @@
+"""The market can fail: each of these bugs, planted in the core, is caught by its invariants."""
+
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.property.market import Market
+from tests.property.planting import planted
+
+from rowen.protocol import admission, buyer, metering, receipt_log, seller
+
+SEARCH = settings(
+    max_examples=2_000,
+    stateful_step_count=50,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    # The bug need only be found, not made small.
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+BUGS: dict[str, tuple[ModuleType, str, str]] = {
+    # --- the buyer
+    "pays units it did not receive": (
+        buyer,
+        "if receipt.output_units != job.output_units:",
+        "if receipt.output_units > job.output_units + 1:",
+    ),
+    "does not check the answer's hash": (
+        buyer,
+        "if receipt.output_hash != job.hasher.digest():",
+        "if False:",
+    ),
+    "believes the amount": (buyer, "if receipt.amount != expected:", "if False:"),
+    "believes the total": (
+        buyer,
+        "if receipt.total != state.log.total + receipt.amount:",
+        "if False:",
+    ),
+    "believes the sequence": (buyer, "if receipt.sequence != state.log.count:", "if False:"),
+    "pays a failed job": (
+        buyer,
+        "expected = 0\n    if receipt.status is not Status.FAILED:",
+        "expected = 0\n    if True:",
+    ),
+    "pays below its promise": (buyer, "total=log.total,", "total=log.total - (log.total > 9),"),
+    "does not count promises": (
+        buyer,
+        "return self.locked - self.log.total - caps",
+        "return self.locked - self.log.total",
+    ),
+    "takes a chunk twice": (
+        buyer,
+        "text = raw[job.output_bytes - event.at :].decode()",
+        "text = raw.decode()",
+    ),
+    "forgets a job when the stream ends": (
+        buyer,
+        "return _with_job(state, replace(job, state=JobState.SUSPENDED)), []",
+        "return _without_job(state, job), []",
+    ),
+    "judges what a crashed provider forgot": (
+        buyer,
+        "if receipt.status is Status.FAILED:\n        # It is free",
+        "if False:\n        # It is free",
+    ),
+    "leaves jobs open after a dispute": (
+        buyer,
+        "stopped = replace(state, stopped=why, jobs={})",
+        "stopped = replace(state, stopped=why)",
+    ),
+    "pays under another's signature": (
+        buyer,
+        "    if event.signer != state.provider:\n        raise PeerError(\n",
+        "    if False:\n        raise PeerError(\n",
+    ),
+    # --- the seller
+    "does not stop at the credit line": (
+        seller,
+        "if after.exposure() > state.credit and state.exposure() > 0:\n        held",
+        "if after.exposure() > 3 * state.credit and state.exposure() > 0:\n        held",
+    ),
+    "counts only billed work": (
+        seller,
+        "return self.issued.total - self.paid.total + open_work",
+        "return self.issued.total - self.paid.total",
+    ),
+    "releases everything at any voucher": (
+        seller,
+        "if after.exposure() > state.credit and state.exposure() > 0:\n            continue",
+        "if False:\n            continue",
+    ),
+    "waits without a bill": (
+        seller,
+        "return state, [Pause(event.job), *bills]",
+        "return state, [Pause(event.job), *bills[1:]]",
+    ),
+    "waits for others to speak": (seller, "if not state.unpaid and any(", "if False and any("),
+    "never lets a paused job go on": (seller, "Resume(job_id)]\n", "]\n"),
+    "bills what it held back": (
+        seller,
+        "_with_job(state, held), meter)",
+        "_with_job(state, after.jobs[event.job]), meter)",
+    ),
+    "charges a failed job": (
+        seller,
+        "owed = 0 if status is Status.FAILED else cost(job.order, job.reading) - job.billed",
+        "owed = cost(job.order, job.reading) - job.billed",
+    ),
+    "bills the same work twice": (
+        seller,
+        "cost(job.order, job.reading) - job.billed\n    amount",
+        "cost(job.order, job.reading)\n    amount",
+    ),
+    "bills a falling reading": (seller, "amount = max(0, owed)", "amount = owed"),
+    "takes a voucher above the sum": (
+        seller,
+        "if voucher.total != head.total:",
+        "if voucher.total < head.total:",
+    ),
+    "takes a voucher below the sum": (
+        seller,
+        "if voucher.total != head.total:",
+        "if voucher.total > head.total:",
+    ),
+    "takes a voucher for another log": (
+        seller,
+        "if voucher.receipts_root != head.frontier.root():",
+        "if False:",
+    ),
+    "takes another client's voucher": (
+        seller,
+        "    if (voucher.payer, voucher.provider, event.signer) != (",
+        "    if False and () != (",
+    ),
+    "forgets the receipts a voucher does not cover": (
+        seller,
+        "unpaid=state.unpaid[covered:])",
+        "unpaid=())",
+    ),
+    "keeps no voucher": (
+        seller,
+        "effects: list[Effect] = [KeepVoucher(voucher)]",
+        "effects: list[Effect] = []",
+    ),
+    "delivers past the limit": (seller, "if units > job.output_units_max:", "if False:"),
+    "restores a job without its units": (
+        seller,
+        "state, replace(job, reading=reading), receipt,",
+        "state, job, receipt,",
+    ),
+    # --- what both share
+    "rounds down": (metering, "-(-units_price // PRICE_UNITS)", "units_price // PRICE_UNITS"),
+    "gives the request for free": (metering, "return order.price_request + -", "return -"),
+    "charges cached input in full": (
+        metering,
+        "reading.cached_units * order.price_cached",
+        "reading.cached_units * order.price_input",
+    ),
+    "affords one unit too many": (
+        metering,
+        "spare // order.price_output)",
+        "spare // order.price_output + 1)",
+    ),
+    "swaps a tree's sides": (
+        receipt_log,
+        "node = node_hash(peaks.pop(), node)",
+        "node = node_hash(node, peaks.pop())",
+    ),
+    "admits over the credit line": (
+        admission,
+        "if first + state.exposure() > state.credit:",
+        "if first > state.credit:",
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_caught(bug: str) -> None:
+    with planted(*BUGS[bug]), pytest.raises((Exception, BaseExceptionGroup)):
+        run_state_machine_as_test(Market, settings=SEARCH)
