@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]  # ships no types
+import msgpack
 import msgspec
 import trio
 
@@ -379,9 +379,7 @@ def records(path: Path, name: FileName) -> list[bytes]:
     unpacker = msgpack.Unpacker()
     raw = (path / name).read_bytes()
     unpacker.feed(raw)
-    ends = [0]
-    for _ in unpacker:
-        ends.append(unpacker.tell())
+    ends = [0, *(unpacker.tell() for _ in unpacker)]
     return [raw[start:end] for start, end in pairwise(ends)]
 
 
