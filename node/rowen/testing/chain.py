@@ -9,7 +9,7 @@ to fail, lag or lie.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from rowen.chain.base import (
     pack_rows,
 )
 from rowen.chain.events import Event
+from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import format_address
@@ -31,7 +32,7 @@ from rowen.protocol.statements import Release
 from rowen.testing.escrow_model import EMPTY, EscrowModel
 from rowen.testing.fake_chain import GAS_PRICE_WEI, TX_GAS, FakeBlock, FakeChain, FakeTx
 
-__all__ = ["FakeChain", "FakeEscrow", "FakeWallet"]
+__all__ = ["FakeChain", "FakeEscrow", "FakeWallet", "MemoryTransactionLog"]
 
 CLAIM_ROW_GAS = 14_000
 
@@ -230,3 +231,45 @@ class FakeWallet:
                 if chain.inclusion(tx.hash):
                     continue
             await chain.wait_change()
+
+
+class MemoryTransactionLog:
+    """A ``TransactionLog`` that keeps its rows in memory; hand it to the wallet's next life.
+
+    Attributes:
+        rows: All attempts, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Attempt] = []
+
+    async def record(self, attempt: Attempt) -> None:
+        """See ``TransactionLog``."""
+        await trio.lowlevel.checkpoint()
+        for row in self.rows:
+            same = (row.intent == attempt.intent, row.nonce == attempt.nonce)
+            if row.sender == attempt.sender and any(same) and not all(same):
+                raise ValueError(
+                    f"intent {attempt.intent} with nonce {attempt.nonce} meets"
+                    f" intent {row.intent} with nonce {row.nonce}"
+                )
+        self.rows.append(attempt)
+
+    async def attempts(self, sender: bytes, intent: str) -> list[Attempt]:
+        """See ``TransactionLog``."""
+        await trio.lowlevel.checkpoint()
+        return [row for row in self.rows if (row.sender, row.intent) == (sender, intent)]
+
+    async def pending(self, sender: bytes) -> list[Attempt]:
+        """See ``TransactionLog``."""
+        await trio.lowlevel.checkpoint()
+        rows = [row for row in self.rows if row.sender == sender and row.outcome is None]
+        return sorted(rows, key=lambda row: row.nonce)
+
+    async def settle(self, sender: bytes, nonce: int, outcome: Outcome) -> None:
+        """See ``TransactionLog``."""
+        await trio.lowlevel.checkpoint()
+        self.rows = [
+            replace(row, outcome=outcome) if (row.sender, row.nonce) == (sender, nonce) else row
+            for row in self.rows
+        ]
