@@ -102,6 +102,7 @@ class Client:
         self._links: dict[bytes, _Link] = {}
         self._linking: dict[bytes, trio.Lock] = {}
         self._accounts: dict[bytes, Account] = {}
+        self._is_closed = False
 
     # --- the public part
 
@@ -174,6 +175,7 @@ class Client:
 
     async def close(self) -> None:
         """Ends every session cleanly, so that no voucher on its way is lost."""
+        self._is_closed = True
         with trio.move_on_after(CLOSE_S):
             for link in self._links.values():
                 link.listening.cancel()
@@ -222,6 +224,8 @@ class Client:
             return offer
 
     async def _connect(self, provider: bytes) -> _Link:
+        if self._is_closed:
+            raise Unavailable("the client is closed")
         account = await self._open_account(provider)
         outcome: list[_Link | Exception] = []
         ready = trio.Event()
@@ -336,6 +340,8 @@ async def open_client(
             entropy=entropy,
             patience=patience,
         )
-        yield client
-        await client.close()
-        nursery.cancel_scope.cancel()
+        try:
+            yield client
+        finally:
+            await client.close()
+            nursery.cancel_scope.cancel()
