@@ -134,6 +134,8 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         assembly ("memory-safe") {
             slot := sload(channel.slot)
         }
+        // The casts cut the fields out of the slot.
+        // forge-lint: disable-next-line(unsafe-typecast)
         (uint96 locked, uint96 claimed) = (uint96(slot), uint96(slot >> 96));
         uint96 total = voucher.total;
         if (total <= claimed) return _skip(voucher.provider, index, SkipReason.NotIncreasing);
