@@ -1,6 +1,7 @@
 """What every chain behind ``Escrow`` and ``Wallet`` does, the fake one and the real one."""
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
@@ -305,7 +306,7 @@ async def test_blocks_are_linked_and_end_at_the_head(world: World) -> None:
     head = await world.escrow.head()
     blocks = await world.escrow.blocks(0, head.number + 5)
     assert blocks[-1] == head
-    for below, above in zip(blocks, blocks[1:], strict=False):
+    for below, above in pairwise(blocks):
         assert (above.number, above.parent_hash) == (below.number + 1, below.hash)
         assert above.timestamp_s >= below.timestamp_s
 
