@@ -9,9 +9,10 @@ far as the newest voucher covers them, the orders of these, that voucher and eve
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rowen.auditor.draft import Draft
 from rowen.auditor.verify import SnapshotReader
@@ -35,6 +36,8 @@ from rowen.protocol.messages import Signed
 from rowen.protocol.signing import recover
 from rowen.protocol.statements import Voucher
 from rowen.store.base import OrderKept, ReceiptKept, Role, VoucherKept
+
+T = TypeVar("T")
 
 
 class EvidenceSource(Protocol):
@@ -176,18 +179,20 @@ async def _write_channel(
     claimed: set[int],
 ) -> None:
     await draft.add(CHANNELS, encode_record(key))
-    async for kept in source.vouchers_of(key.id):
-        if kept.receipt_count in claimed and kept.receipt_count < newest.receipt_count:
-            await draft.add(VOUCHERS, encode_record(kept.voucher))
+    async with _closing(source.vouchers_of(key.id)) as vouchers:
+        async for kept in vouchers:
+            if kept.receipt_count in claimed and kept.receipt_count < newest.receipt_count:
+                await draft.add(VOUCHERS, encode_record(kept.voucher))
     await draft.add(VOUCHERS, encode_record(newest.voucher))
     billed: dict[bytes, None] = {}
     count = 0
-    async for receipt in source.receipts_of(key.id):
-        if count == newest.receipt_count:
-            break
-        await draft.add(RECEIPTS, encode_record(receipt.receipt))
-        billed[receipt.job_id] = None
-        count += 1
+    async with _closing(source.receipts_of(key.id)) as receipts:
+        async for receipt in receipts:
+            if count == newest.receipt_count:
+                break
+            await draft.add(RECEIPTS, encode_record(receipt.receipt))
+            billed[receipt.job_id] = None
+            count += 1
     if count < newest.receipt_count:
         raise ValueError(
             f"channel 0x{key.id.hex()} has {count} receipts, its voucher covers"
@@ -200,11 +205,22 @@ async def _write_orders(
     draft: Draft, source: EvidenceSource, channel_id: bytes, billed: Mapping[bytes, None]
 ) -> None:
     orders: dict[bytes, Signed] = {}
-    async for kept in source.orders_of(channel_id):
-        if kept.job_id in billed:
-            orders[kept.job_id] = kept.order
+    async with _closing(source.orders_of(channel_id)) as all_orders:
+        async for kept in all_orders:
+            if kept.job_id in billed:
+                orders[kept.job_id] = kept.order
     for job_id in billed:
         if job_id not in orders:
             raise ValueError(f"job 0x{job_id.hex()} has receipts and no order")
         # In the order of their first receipts, which every journal agrees on.
         await draft.add(ORDERS, encode_record(orders[job_id]))
+
+
+@asynccontextmanager
+async def _closing(items: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
+    # A journal's iterator may hold a cursor, which must not wait for the garbage collector.
+    try:
+        yield items
+    finally:
+        if isinstance(items, AsyncGenerator):
+            await items.aclose()
