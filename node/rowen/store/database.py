@@ -66,11 +66,16 @@ def _translated(error: Exception) -> JournalFailed:
 
 
 def create_file(path: Path) -> None:
-    """Makes sure that the file exists and nobody else may read it: 0600 in a directory of 0700."""
+    """Makes sure that the file exists and nobody else may read it: 0600 in a directory of 0700.
+
+    Raises:
+        UserError: It is something else than a journal; it is left as it is.
+    """
     with disk_errors():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            _check_header(path, os.pread(descriptor, 100, 0))
             os.fchmod(descriptor, 0o600)
         finally:
             os.close(descriptor)
@@ -80,6 +85,23 @@ def create_file(path: Path) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _check_header(path: Path, header: bytes) -> None:
+    # https://www.sqlite.org/fileformat2.html#the_database_header: 16 bytes of magic, the size
+    # in pages at 28, the application id at 68. A process that died while creating the file left
+    # none of it, or one page without an id.
+    if not header:
+        return
+    pages, application = (int.from_bytes(header[at : at + 4], "big") for at in (28, 68))
+    is_begun = application == 0 and pages <= 1
+    if not header.startswith(b"SQLite format 3\0") or not (
+        is_begun or application == APPLICATION_ID
+    ):
+        raise UserError(
+            f"{path} is no journal of Rowen (application id {application:#x}, expected "
+            f"{APPLICATION_ID:#x}): name another path, or restore a backup"
+        )
 
 
 def make_engine(path: Path) -> Engine:
@@ -118,10 +140,7 @@ def prepare(connection: Connection, sealing_key: bytes) -> Vault:
         if is_empty:
             return _create(connection, sealing_key)
         if application != APPLICATION_ID:
-            raise UserError(
-                f"this file is no journal of Rowen (application id {application:#x}, expected "
-                f"{APPLICATION_ID:#x}): name another path, or restore a backup"
-            )
+            raise JournalCorrupt(f"the journal has application id {application:#x}. {MEND}")
         _check_pages(connection)
         migrations.migrate(connection)
         connection.exec_driver_sql(f"PRAGMA user_version = {migrations.VERSION}")

@@ -30,6 +30,7 @@ from rowen.store.transactions import (
     TransactionFact,
     Transactions,
 )
+from rowen.store.wal import check_wal
 
 T = TypeVar("T")
 
@@ -199,6 +200,8 @@ async def open_journal(path: Path, sealing_key: bytes) -> AsyncIterator[SqliteJo
 def _open(stack: ExitStack, path: Path, sealing_key: bytes) -> tuple[Committer, Reader]:
     create_file(path)
     stack.enter_context(only_process(path))
+    with disk_errors():
+        check_wal(path)
     engine = make_engine(path)
     stack.callback(engine.dispose)
     with disk_errors():
