@@ -86,6 +86,7 @@ async def attach(session: Session, account: Account, wait_s: float) -> None:
         Refused: The provider will not have this channel.
         PeerError: Its log and ours contradict each other.
         Unavailable: The session or the journal failed.
+        trio.TooSlowError: It does not send the receipts it announced.
     """
     until = trio.current_time() + wait_s
     while True:
@@ -101,7 +102,10 @@ async def attach(session: Session, account: Account, wait_s: float) -> None:
         await trio.sleep(no.retry_ms / 1000)
     account.attached(session, said)
     while account.state.log.count < said.receipt_count and not account.state.stopped:
-        await account.heard(await _next(session))
+        # It announced them, so they are on their way; each may take only so long.
+        with trio.fail_after(GREETING_S):
+            said_again = await _next(session)
+        await account.heard(said_again)
     await account.caught_up()
 
 
