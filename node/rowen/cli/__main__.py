@@ -1,0 +1,5 @@
+"""``python -m rowen.cli`` is ``rowen``."""
+
+from rowen.cli.main import main
+
+main()

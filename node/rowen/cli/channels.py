@@ -1,0 +1,199 @@
+"""``rowen channel``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from rowen.chain.base import Reverted
+from rowen.cli.buyers import Session, transaction_of
+from rowen.cli.documents import (
+    BoughtChannel,
+    ChannelClosedDocument,
+    ChannelOpenedDocument,
+    ChannelsDocument,
+)
+from rowen.cli.exits import Exit
+from rowen.cli.output import show
+from rowen.cli.people import dollars, short, table
+from rowen.cli.runner import run_async
+from rowen.client.buyer import Buyer, ChannelReport
+from rowen.client.link import provider_of
+from rowen.home import Home
+from rowen.protocol.amounts import parse_usd
+from rowen.protocol.errors import UserError
+from rowen.protocol.ids import format_address
+
+
+def open_channel(
+    home: Home, password_file: Path | None, provider: str, usd: str, *, as_json: bool
+) -> int:
+    """Locks money for a provider."""
+    address, amount = provider_of(provider), parse_usd(usd)
+    if amount == 0:
+        raise UserError("a channel needs more than $0")
+    session = Session(home, password_file)
+
+    async def work() -> int:
+        async with session.buyer(network=False) as buyer:
+            least = buyer.escrow.deployment.min_lock
+            if amount < least:
+                raise UserError(f"a channel takes {dollars(least)} or more, not {dollars(amount)}")
+            await _require_tokens(buyer, amount)
+            receipt = await buyer.open_channel(address, amount)
+            report = await buyer.channel(address)
+        document = ChannelOpenedDocument(
+            channel_id=report.channel_id,
+            provider=format_address(address),
+            payer=report.payer,
+            amount=str(amount),
+            locked=str(report.locked),
+            transaction=transaction_of(receipt),
+        )
+
+        def for_people(screen: Console) -> None:
+            screen.print(
+                f"Locked {dollars(amount)} for {document.provider}; "
+                f"the channel now holds {dollars(document.locked)}."
+            )
+            spent = document.transaction
+            screen.print(
+                f"  {spent.hash}  {spent.gas_used:,} gas, block {spent.block}", style="dim"
+            )
+
+        show(document, as_json=as_json, for_people=for_people)
+        return Exit.OK
+
+    return run_async(work)
+
+
+def list_channels(home: Home, password_file: Path | None, *, as_json: bool) -> int:
+    """Prints the channels."""
+    session = Session(home, password_file)
+
+    async def work() -> int:
+        async with session.buyer(network=False) as buyer:
+            document = ChannelsDocument(channels=[_entry(r) for r in await buyer.channels()])
+        show(document, as_json=as_json, for_people=lambda screen: _print_list(screen, document))
+        return Exit.OK
+
+    return run_async(work)
+
+
+def close_channel(
+    home: Home, password_file: Path | None, provider: str, *, takes: bool, as_json: bool
+) -> int:
+    """Asks for the rest of a channel, or takes it."""
+    address = provider_of(provider)
+    session = Session(home, password_file)
+
+    async def work() -> int:
+        async with session.buyer(network=False) as buyer:
+            before = await buyer.channel(address)
+            if before.locked == 0:
+                raise UserError(f"there is no channel with {format_address(address)} to close")
+            document = await (_take if takes else _request)(buyer, address, before)
+        show(document, as_json=as_json, for_people=lambda screen: _print_closed(screen, document))
+        return Exit.OK
+
+    return run_async(work)
+
+
+async def _require_tokens(buyer: Buyer, amount: int) -> None:
+    held = await buyer.escrow.token_balance(buyer.payer)
+    if held < amount:
+        raise UserError(
+            f"the wallet {format_address(buyer.payer)} holds {dollars(held)} of the escrow's "
+            f"token, {dollars(amount - held)} too little: send it some, or on a devnet run "
+            f"`rowen devnet fund {format_address(buyer.payer)}`"
+        )
+
+
+async def _request(buyer: Buyer, provider: bytes, before: ChannelReport) -> ChannelClosedDocument:
+    if before.unlock_at_s:
+        raise UserError(
+            f"this channel's rest was asked for already and can be taken from "
+            f"{_when(before.unlock_at_s)}: run the command again then, with --unlock"
+        )
+    receipt = await buyer.request_unlock(provider)
+    after = await buyer.channel(provider)
+    return ChannelClosedDocument(
+        channel_id=after.channel_id,
+        provider=after.provider,
+        step="requested",
+        unlock_at_s=after.unlock_at_s,
+        refunded="0",
+        transaction=transaction_of(receipt),
+    )
+
+
+async def _take(buyer: Buyer, provider: bytes, before: ChannelReport) -> ChannelClosedDocument:
+    if not before.unlock_at_s:
+        raise UserError("this channel's rest was not asked for: run the command without --unlock")
+    try:
+        receipt = await buyer.unlock(provider)
+    except Reverted as error:
+        if error.error != "UnlockTooEarly":
+            raise
+        raise UserError(
+            f"the rest can be taken from {_when(before.unlock_at_s)}: run the command again then"
+        ) from error
+    after = await buyer.channel(provider)
+    return ChannelClosedDocument(
+        channel_id=after.channel_id,
+        provider=after.provider,
+        step="unlocked",
+        unlock_at_s=before.unlock_at_s,
+        refunded=str(before.locked - after.locked),
+        transaction=transaction_of(receipt),
+    )
+
+
+def _entry(report: ChannelReport) -> BoughtChannel:
+    fields = msgspec.structs.asdict(report)
+    for name in ("locked", "claimed", "owed", "free"):
+        fields[name] = str(fields[name])
+    return BoughtChannel(**fields)
+
+
+def _print_list(screen: Console, document: ChannelsDocument) -> None:
+    if not document.channels:
+        screen.print("No channels yet: `rowen channel open PROVIDER USD` makes one.")
+        return
+    rows = [
+        (
+            short(c.provider),
+            dollars(c.locked),
+            dollars(c.owed),
+            dollars(c.claimed),
+            dollars(c.free),
+            str(c.receipts),
+            _state(c),
+        )
+        for c in document.channels
+    ]
+    header = ("provider", "locked", "owed", "claimed", "free", "receipts", "")
+    screen.print(table(header, rows, right="lrrrrr"))
+
+
+def _state(channel: BoughtChannel) -> str:
+    if channel.stopped:
+        return f"stopped: {channel.stopped}"
+    return f"closing, from {_when(channel.unlock_at_s)}" if channel.unlock_at_s else "open"
+
+
+def _print_closed(screen: Console, document: ChannelClosedDocument) -> None:
+    if document.step == "requested":
+        screen.print(f"Asked. What is left can be taken from {_when(document.unlock_at_s)}:")
+        screen.print(f"  rowen channel close {document.provider} --unlock")
+    else:
+        screen.print(f"Took {dollars(document.refunded)} back from {document.provider}.")
+    spent = document.transaction
+    screen.print(f"  {spent.hash}  {spent.gas_used:,} gas, block {spent.block}", style="dim")
+
+
+def _when(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

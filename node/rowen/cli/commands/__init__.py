@@ -1,0 +1,1 @@
+"""What a person types: names, options and help. The work is imported when it is asked for."""

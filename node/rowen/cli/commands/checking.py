@@ -1,0 +1,65 @@
+"""``audit`` and ``demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rowen.cli.options import HomeAt, Json, PasswordFile, home_of
+
+audit_group = typer.Typer(help="Export evidence and check it.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds these commands."""
+    app.command(rich_help_panel="Start here")(demo)
+    app.add_typer(audit_group, name="audit", rich_help_panel="Check")
+
+
+@audit_group.command("export")
+def audit_export(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's folder.")],
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Write this provider's receipts, vouchers and chain proofs as an evidence bundle."""
+    from rowen.cli.exporting import export_bundle
+
+    return export_bundle(home_of(home), password_file, directory, as_json=as_json)
+
+
+@audit_group.command("verify")
+def audit_verify(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
+    chain_id: Annotated[int | None, typer.Option(help="The chain it must be on.")] = None,
+    escrow: Annotated[
+        str | None, typer.Option(metavar="0x…", help="The contract it must be about.")
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="0x…", help="Whose earnings it must show.")
+    ] = None,
+    block_hash: Annotated[
+        str | None, typer.Option(metavar="0x…", help="The block its proofs must lead to.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Check a bundle offline. Exit code: 0 verified, 1 failed, 2 malformed, 3 undetermined."""
+    from rowen.cli.verifying import verify_bundle
+
+    return verify_bundle(directory, chain_id, escrow, provider, block_hash, as_json=as_json)
+
+
+def demo(
+    keep: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep homes, logs and evidence in a new folder."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """An owner, a developer and an auditor on this machine, with a real model and chain."""
+    from rowen.cli.demo.command import run_demo
+
+    return run_demo(keep, as_json=as_json)

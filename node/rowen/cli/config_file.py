@@ -1,0 +1,86 @@
+"""The ``rowen.toml`` that ``rowen init`` writes: every setting, with its default and meaning.
+
+Keys, defaults and explanations come from the dataclasses in ``rowen.config``, so that the
+file cannot say anything else than the program does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from rowen.config import ChainConfig, ClientConfig, Config, ProviderConfig, Usd
+from rowen.protocol.amounts import format_usd
+
+Values = Mapping[str, object]
+
+_HEADER = """\
+# Settings of one Rowen node. A line that starts with "#" shows a default; remove the "#" to
+# change it. Variables override this file: ROWEN_CHAIN_RPC is rpc in [chain]. What is in force,
+# and where it comes from: rowen config show --origin
+"""
+_SECTIONS: dict[str, type[Any]] = {
+    "chain": ChainConfig,
+    "provider": ProviderConfig,
+    "client": ClientConfig,
+}
+
+
+def render(values: Values) -> str:
+    """The file's text.
+
+    Args:
+        values: What is not a comment, by ``section.key``.
+    """
+    lines = [_HEADER]
+    for section, kind in _SECTIONS.items():
+        summary, meanings = _explained(kind)
+        lines += [f"[{section}]", f"# {summary[:1].upper()}{summary[1:]}", ""]
+        for known in fields(kind):
+            name = f"{section}.{known.name}"
+            if meaning := meanings.get(known.name):
+                lines.append(f"# {meaning.replace('``', '`')}")
+            value = values.get(name, known.default)
+            mark = "" if name in values else "# "
+            lines += [f"{mark}{known.name} = {toml_value(value)}", ""]
+    return "\n".join(lines)
+
+
+def settings(config: Config) -> Iterator[tuple[str, object]]:
+    """Every setting by ``section.key``, as it is in force."""
+    for section in _SECTIONS:
+        table = getattr(config, section)
+        for known in fields(table):
+            yield f"{section}.{known.name}", getattr(table, known.name)
+
+
+def plain(value: object) -> str | int | bool | list[str]:
+    """A setting's value as JSON holds it; amounts as dollars, as they are written in the file."""
+    if isinstance(value, Usd):
+        return format_usd(value.units).removeprefix("$").replace(",", "")
+    if isinstance(value, tuple | list):
+        return list(value)
+    assert isinstance(value, str | int)
+    return value
+
+
+def toml_value(value: object) -> str:
+    """A value as TOML; its texts, numbers and lists look as in JSON."""
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def _explained(kind: type[Any]) -> tuple[str, dict[str, str]]:
+    """The class's first sentence, and each attribute's, out of its docstring."""
+    doc = kind.__doc__ or ""
+    summary = doc.partition("\n")[0].partition(": ")[2].replace("``", "`")
+    meanings: dict[str, str] = {}
+    name = ""
+    for line in doc.partition("Attributes:")[2].splitlines():
+        if begun := re.match(r" {8}(\w+): (.*)", line):
+            name, meanings[begun[1]] = begun[1], begun[2]
+        elif name and line.strip():
+            meanings[name] += " " + line.strip()
+    return summary, meanings

@@ -1,0 +1,403 @@
+"""What ``--json`` prints: one type a document. ``rowen/cli/schemas`` is made from these.
+
+Amounts are texts of whole token units (millionths of a dollar), because they pass 2^53, where
+JSON readers start to round. Addresses and hashes are always whole.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
+Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
+Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{64}$")]
+Wei = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
+Count = Annotated[int, Meta(ge=0)]
+FaultKind = Literal["usage", "user_error", "refused", "unavailable", "peer_error", "internal"]
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all documents and their parts."""
+
+
+# --- any command
+
+
+class Fault(Document, frozen=True):
+    """An error.
+
+    Attributes:
+        kind: ``usage``, ``user_error``, ``refused``, ``unavailable``, ``peer_error`` or
+            ``internal``.
+        message: What happened, and what to do.
+        reason: For ``refused``: the word of ``rowen.protocol.errors.Reason``.
+    """
+
+    kind: FaultKind
+    message: str
+    reason: str | None = None
+
+
+class ErrorDocument(Document, frozen=True):
+    """What every command prints instead of its own document when it fails."""
+
+    error: Fault
+
+
+class Transaction(Document, frozen=True):
+    """A transaction that succeeded."""
+
+    hash: Hash
+    block: Count
+    gas_used: Count
+    fee_wei: Wei
+
+
+class VersionDocument(Document, frozen=True):
+    """``rowen version``."""
+
+    rowen: str
+    python: str
+
+
+# --- setting up
+
+
+class Setting(Document, frozen=True):
+    """One setting and where its value comes from: ``default``, ``file:LINE`` or ``env:NAME``."""
+
+    key: str
+    value: str | int | bool | list[str]
+    origin: str
+
+
+class ConfigDocument(Document, frozen=True):
+    """``rowen config show``."""
+
+    file: str
+    settings: list[Setting]
+
+
+class InitDocument(Document, frozen=True):
+    """``rowen init``. ``created`` and ``kept`` are files; nothing of ``kept`` was touched."""
+
+    home: str
+    created: list[str]
+    kept: list[str]
+    operator: Address
+    wallet: Address
+    session: Address
+
+
+class ModelEntry(Document, frozen=True):
+    """A model of the catalogue."""
+
+    name: str
+    model: str
+    precision: str
+    licence: str
+    size_bytes: Count
+    sha256: str
+    file: str
+    is_here: bool
+
+
+class ModelsDocument(Document, frozen=True):
+    """``rowen models list``."""
+
+    directory: str
+    models: list[ModelEntry]
+
+
+class ModelDocument(Document, frozen=True):
+    """``rowen models pull`` and ``verify``: a file that has the SHA-256 it must have."""
+
+    name: str
+    file: str
+    sha256: str
+
+
+class DevnetDocument(Document, frozen=True):
+    """``rowen devnet``, once it is up."""
+
+    rpc: str
+    chain_id: Count
+    escrow: Address
+    token: Address
+    unlock_delay_s: Count
+    block_time_s: Count
+    funded: list[Address]
+
+
+class FundedDocument(Document, frozen=True):
+    """``rowen devnet fund``: what the address holds now."""
+
+    address: Address
+    amount: Amount
+    balance: Amount
+    gas_wei: Wei
+
+
+# --- selling
+
+
+class ServingDocument(Document, frozen=True):
+    """``rowen serve``, once it is ready for clients."""
+
+    address: Address
+    peer_id: str
+    addresses: list[str]
+    model: str
+    precision: str
+    variant: str
+    price_input: Amount
+    price_output: Amount
+    chain_id: Count
+    escrow: Address
+
+
+class SoldChannel(Document, frozen=True):
+    """One channel at its provider; see ``provider.reports.ChannelReport``."""
+
+    channel_id: Hash
+    payer: Address
+    signer: Address
+    is_connected: bool
+    receipts: Count
+    issued: Amount
+    paid: Amount
+    unpaid: Count
+    open_jobs: Count
+    stopped: str
+
+
+class ProviderStatus(Document, frozen=True):
+    """A running daemon; amounts the chain did not tell are null."""
+
+    address: Address
+    peer_id: str
+    addresses: list[str]
+    model: str
+    precision: str
+    variant: str
+    price_input: Amount
+    price_output: Amount
+    sessions: Count
+    jobs_free: Count
+    jobs_max: Count
+    issued: Amount
+    paid: Amount
+    unclaimed: Amount | None
+    credit: Amount | None
+    gas_wei: Wei | None
+    chain: str
+    channels: list[SoldChannel]
+
+
+class StatusDocument(Document, frozen=True):
+    """``rowen status``. ``provider`` is null when no daemon runs in this home."""
+
+    home: str
+    is_running: bool
+    provider: ProviderStatus | None
+
+
+class SettleDocument(Document, frozen=True):
+    """``rowen settle``."""
+
+    claimed: Count
+    skipped: Count
+    credited: Amount
+    transactions: list[Transaction]
+    swept: Amount
+    payout: Address | None
+    sweep: Transaction | None
+
+
+# --- buying
+
+
+class ChannelOpenedDocument(Document, frozen=True):
+    """``rowen channel open``."""
+
+    channel_id: Hash
+    provider: Address
+    payer: Address
+    amount: Amount
+    locked: Amount
+    transaction: Transaction
+
+
+class BoughtChannel(Document, frozen=True):
+    """One channel at its client; see ``client.buyer.ChannelReport``."""
+
+    channel_id: Hash
+    payer: Address
+    provider: Address
+    signer: Address
+    locked: Amount
+    claimed: Amount
+    owed: Amount
+    receipts: Count
+    free: Amount
+    unlock_at_s: Count
+    stopped: str
+
+
+class ChannelsDocument(Document, frozen=True):
+    """``rowen channel list``."""
+
+    channels: list[BoughtChannel]
+
+
+class ChannelClosedDocument(Document, frozen=True):
+    """``rowen channel close``: ``requested`` starts the delay, ``unlocked`` ends it."""
+
+    channel_id: Hash
+    provider: Address
+    step: Literal["requested", "unlocked"]
+    unlock_at_s: Count
+    refunded: Amount
+    transaction: Transaction
+
+
+class OfferEntry(Document, frozen=True):
+    """One provider's variant; prices per million units."""
+
+    provider: Address
+    addresses: list[str]
+    model: str
+    precision: str
+    build: str
+    context_units: Count
+    price_input: Amount
+    price_cached: Amount
+    price_output: Amount
+    price_request: Amount
+    expires_at_ms: Count
+
+
+class Turned(Document, frozen=True):
+    """A provider that will not do, and why."""
+
+    provider: Address
+    why: str
+
+
+class QuoteDocument(Document, frozen=True):
+    """``rowen quote``: offers best first, and everyone else with a reason."""
+
+    model: str
+    offers: list[OfferEntry]
+    rejected: list[Turned]
+
+
+class TextLine(Document, frozen=True, tag_field="type", tag="text"):
+    """``rowen run``: a piece of the answer, as it arrives."""
+
+    text: str
+
+
+class PartEntry(Document, frozen=True):
+    """What one provider contributed to an answer."""
+
+    provider: Address
+    variant: Hash
+    input_units: Count
+    output_units: Count
+    cost: Amount
+    receipts: list[Count]
+    is_settled: bool
+
+
+class ResultLine(Document, frozen=True, tag_field="type", tag="result"):
+    """``rowen run``: the last line. ``cost`` is what the receipts in ``parts`` add up to."""
+
+    finish: Literal["stop", "length", "cancelled", "preempted", "failed"]
+    model: str
+    text: str
+    input_units: Count
+    output_units: Count
+    cost: Amount
+    first_token_ms: Count | None
+    elapsed_ms: Count
+    parts: list[PartEntry]
+    attempts: list[Turned]
+
+
+RunLine = TextLine | ResultLine
+"""``rowen run --json`` prints one of these a line; the last is the result, or an error."""
+
+# --- checking
+
+
+class BlockReference(Document, frozen=True):
+    """A block of the chain."""
+
+    number: Count
+    hash: Hash
+
+
+class ExportDocument(Document, frozen=True):
+    """``rowen audit export``."""
+
+    path: str
+    chain_id: Count
+    escrow: Address
+    provider: Address
+    block: BlockReference | None
+    channels: Count
+    orders: Count
+    receipts: Count
+    vouchers: Count
+
+
+class AuditFigures(Document, frozen=True):
+    """What was examined; see ``protocol.audit_channel.Figures``."""
+
+    channels: Count
+    orders: Count
+    receipts: Count
+    vouchers: Count
+    claims: Count
+    acknowledged_total: Amount
+    claimed_total: Amount
+    unclaimed_total: Amount
+    unclaimable_total: Amount
+    credit: Amount
+    swept_total: Amount
+
+
+class AuditAnchor(Document, frozen=True):
+    """One thing a verdict rests on; not pinned means that it is the bundle's own word."""
+
+    name: str
+    value: str
+    is_pinned: bool
+
+
+class AuditFinding(Document, frozen=True):
+    """One thing that is not as it must be; see ``protocol.audit_findings.Finding``."""
+
+    kind: Literal["failed", "fraud", "missing", "malformed"]
+    file: str
+    detail: str
+    record: Count | None
+    channel: str
+    sequence: Count | None
+    field: str
+    expected: str
+    actual: str
+
+
+class VerdictDocument(Document, frozen=True):
+    """``rowen audit verify``."""
+
+    status: Literal["verified", "failed", "malformed", "undetermined"]
+    exit_code: Annotated[int, Meta(ge=0, le=3)]
+    figures: AuditFigures
+    checked_against: list[AuditAnchor]
+    findings: list[AuditFinding]

@@ -1,0 +1,77 @@
+"""``rowen version`` and ``rowen config show``."""
+
+from __future__ import annotations
+
+import platform
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+import rowen
+from rowen.cli.config_file import plain, settings, toml_value
+from rowen.cli.documents import ConfigDocument, Setting, VersionDocument
+from rowen.cli.exits import Exit
+from rowen.cli.output import show
+from rowen.cli.people import table
+from rowen.config import load_config
+from rowen.home import Home
+
+HIDDEN = "•••"
+
+
+def show_version(*, as_json: bool) -> int:
+    """Prints the version."""
+    document = VersionDocument(rowen=rowen.__version__, python=platform.python_version())
+
+    def for_people(screen: Console) -> None:
+        screen.print(f"rowen {document.rowen} (Python {document.python})")
+
+    show(document, as_json=as_json, for_people=for_people)
+    return Exit.OK
+
+
+def show_config(home: Home, *, with_origin: bool, as_json: bool) -> int:
+    """Prints every setting in force and, if wished, where it comes from.
+
+    Raises:
+        UserError: The file or a variable is wrong; the message names it.
+    """
+    config = load_config(home.config)
+    found = [
+        Setting(key=key, value=_redacted(key, plain(value)), origin=config.origins[key])
+        for key, value in settings(config)
+    ]
+    document = ConfigDocument(file=str(home.config), settings=found)
+
+    def for_people(screen: Console) -> None:
+        rows = [(s.key, toml_value(s.value), s.origin) for s in found]
+        if with_origin:
+            screen.print(table(("setting", "value", "origin"), rows))
+            return
+        section = ""
+        for key, value, _ in rows:
+            table_name, _, name = key.partition(".")
+            if table_name != section:
+                screen.print(f"{'' if not section else chr(10)}[{table_name}]", style="bold")
+                section = table_name
+            screen.print(f"{name} = {value}")
+
+    show(document, as_json=as_json, for_people=for_people)
+    return Exit.OK
+
+
+def _redacted(key: str, value: str | int | bool | list[str]) -> str | int | bool | list[str]:
+    """RPC URLs often carry an access key in their path, query or user name."""
+    if key != "chain.rpc" or not isinstance(value, list):
+        return value
+    return [_without_secrets(url) for url in value]
+
+
+def _without_secrets(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return HIDDEN
+    place = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+    return url if url.rstrip("/") == place else f"{place}/{HIDDEN}"

@@ -1,0 +1,50 @@
+"""Where results go: one JSON document for programs, calm lines for people, errors apart."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from rowen.cli.documents import ErrorDocument, Fault, FaultKind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PLAIN_WIDTH = 160
+"""Columns where there is no terminal: wide enough that nobody's log breaks an address."""
+
+
+def print_json(document: msgspec.Struct) -> None:
+    """Writes one document to standard output, on one line."""
+    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    sys.stdout.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Colours on a terminal, plain text elsewhere or with ``NO_COLOR``."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=width)
+
+
+def show(document: msgspec.Struct, *, as_json: bool, for_people: Callable[[Console], None]) -> None:
+    """The result of a command, in the form that was asked for."""
+    if as_json:
+        print_json(document)
+    else:
+        for_people(console())
+
+
+def show_error(kind: FaultKind, message: str, *, as_json: bool, reason: str | None = None) -> None:
+    """What went wrong: the document for a program, one line on standard error for a person."""
+    if as_json:
+        print_json(ErrorDocument(error=Fault(kind=kind, message=message, reason=reason)))
+        return
+    screen = console(stderr=True)
+    screen.print("error: ", style="bold red", end="")
+    screen.print(message)

@@ -1,0 +1,60 @@
+"""How things look to people: short addresses, dollars, small tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rowen.protocol.amounts import format_usd
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def short(text: str) -> str:
+    """An address or hash as far as a person compares it: ``0x71C7…976F``."""
+    return text if len(text) <= 13 else f"{text[:6]}…{text[-4:]}"
+
+
+def dollars(units: int | str) -> str:
+    """Token units as dollars."""
+    return format_usd(int(units))
+
+
+def price(per_million: int | str) -> str:
+    """A price per million tokens."""
+    return f"{dollars(per_million)} per million"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 receipt``, ``2 receipts``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> Table:
+    """Columns without lines.
+
+    Args:
+        header: Titles.
+        rows: Texts.
+        right: For each column ``r`` or ``l``; missing means ``l``.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for position, title in enumerate(header):
+        is_right = right[position : position + 1] == "r"
+        made.add_column(title, justify="right" if is_right else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def facts(screen: Console, pairs: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
+    """Name and value, one pair a line, values aligned."""
+    known = list(pairs)
+    width = max((len(name) for name, _ in known), default=0)
+    for name, value in known:
+        screen.print(" " * indent + name.ljust(width), style="dim", end="  ")
+        screen.print(value)

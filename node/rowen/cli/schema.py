@@ -1,0 +1,55 @@
+"""The shipped JSON schemas, made from ``documents``. ``python -m rowen.cli.schema`` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rowen.cli import demo_document as demo
+from rowen.cli import documents as d
+
+DIRECTORY = Path(__file__).parent / "schemas"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+SCHEMAS: dict[str, Any] = {
+    "error": d.ErrorDocument,
+    "version": d.VersionDocument,
+    "config-show": d.ConfigDocument,
+    "init": d.InitDocument,
+    "models-list": d.ModelsDocument,
+    "models-pull": d.ModelDocument,
+    "models-verify": d.ModelDocument,
+    "devnet": d.DevnetDocument,
+    "devnet-fund": d.FundedDocument,
+    "serve": d.ServingDocument,
+    "status": d.StatusDocument,
+    "settle": d.SettleDocument,
+    "channel-open": d.ChannelOpenedDocument,
+    "channel-list": d.ChannelsDocument,
+    "channel-close": d.ChannelClosedDocument,
+    "quote": d.QuoteDocument,
+    "run": d.RunLine,
+    "audit-export": d.ExportDocument,
+    "audit-verify": d.VerdictDocument,
+    "demo": demo.DemoDocument,
+}
+"""From a command, its words joined by dashes, to what it prints with ``--json``."""
+
+
+def encoded(name: str) -> bytes:
+    """The schema's file as it must be."""
+    schema = {"$schema": DIALECT, "title": f"rowen {name.replace('-', ' ')} --json"}
+    schema |= msgspec.json.schema(SCHEMAS[name])
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2) + b"\n"
+
+
+def write() -> None:
+    """Writes every file anew."""
+    for name in SCHEMAS:
+        (DIRECTORY / f"{name}.json").write_bytes(encoded(name))
+
+
+if __name__ == "__main__":
+    write()

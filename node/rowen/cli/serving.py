@@ -1,0 +1,82 @@
+"""``rowen serve``: one provider until it is told to end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import trio
+from rich.console import Console
+
+# Imported for its time only: before trio runs, Ctrl-C ends an import of seconds at once.
+import rowen.p2p.host  # noqa: F401 - see above
+from rowen.cli.documents import ServingDocument
+from rowen.cli.exits import Exit
+from rowen.cli.output import show
+from rowen.cli.passwords import password_for
+from rowen.cli.people import facts, price
+from rowen.cli.runner import run_async
+from rowen.config import load_config
+from rowen.home import Home
+from rowen.log import set_up_logs
+from rowen.protocol.ids import format_address
+from rowen.provider.daemon import Daemon, open_daemon
+
+
+def serve_node(
+    home: Home, password_file: Path | None, *, level: str, on_leash: bool, as_json: bool
+) -> int:
+    """Serves until interrupted, broken or, on a leash, let go of."""
+    set_up_logs(level, as_json=as_json)
+    config = load_config(home.config)
+    password = password_for(home, password_file)
+
+    async def work() -> int:
+        async with trio.open_nursery() as nursery:
+            if on_leash:
+                nursery.start_soon(_cancel_at_end_of_input, nursery.cancel_scope)
+            async with open_daemon(home, config, password) as daemon:
+                document = _document(daemon)
+                show(document, as_json=as_json, for_people=lambda s: _introduce(s, document))
+                await daemon.run(home)
+        return Exit.OK
+
+    return run_async(work)
+
+
+async def _cancel_at_end_of_input(scope: trio.CancelScope) -> None:
+    """Whoever started us holds the other end, and the kernel lets go of it however they end."""
+    async with trio.lowlevel.FdStream(sys.stdin.fileno()) as stream:
+        while await stream.receive_some(1024):
+            pass
+    scope.cancel()
+
+
+def _document(daemon: Daemon) -> ServingDocument:
+    variant = daemon.provider.variant
+    domain = daemon.till.escrow.deployment.domain
+    return ServingDocument(
+        address=format_address(daemon.till.key.address),
+        peer_id=daemon.network.peer_id,
+        addresses=list(daemon.network.addresses),
+        model=variant.model,
+        precision=variant.precision,
+        variant="0x" + variant.id.hex(),
+        price_input=str(variant.price_input),
+        price_output=str(variant.price_output),
+        chain_id=domain.chain_id,
+        escrow=format_address(domain.escrow),
+    )
+
+
+def _introduce(screen: Console, document: ServingDocument) -> None:
+    screen.print(f"Serving {document.model}:{document.precision}; Ctrl-C ends it.", style="bold")
+    pairs = [
+        ("provider", document.address),
+        ("input", price(document.price_input) + " tokens"),
+        ("output", price(document.price_output) + " tokens"),
+        ("chain", f"{document.chain_id}, escrow {document.escrow}"),
+    ]
+    pairs += [("listening", address) for address in document.addresses]
+    facts(screen, pairs, indent=2)
+    screen.print("Clients need that last line, and `rowen channel open` with it.", style="dim")

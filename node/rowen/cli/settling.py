@@ -1,0 +1,166 @@
+"""``rowen status`` and ``rowen settle``: ask the running daemon, or look for oneself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from rowen.cli.documents import (
+    ProviderStatus,
+    SettleDocument,
+    SoldChannel,
+    StatusDocument,
+    Transaction,
+)
+from rowen.cli.exits import Exit
+from rowen.cli.output import show
+from rowen.cli.passwords import password_for
+from rowen.cli.people import counted, dollars, facts, price, short, table
+from rowen.cli.runner import run_async
+from rowen.config import load_config
+from rowen.home import Home
+from rowen.provider.control import ask_daemon
+from rowen.provider.reports import ProviderReport, SettleReport, TransactionReport
+
+
+def show_status(home: Home, *, as_json: bool) -> int:
+    """Prints what the daemon says of itself."""
+
+    async def work() -> int:
+        answer = await ask_daemon(home, "status")
+        report = None if answer is None else msgspec.convert(answer, ProviderReport)
+        document = StatusDocument(
+            home=str(home.path),
+            is_running=report is not None,
+            provider=None if report is None else status_of(report),
+        )
+        show(document, as_json=as_json, for_people=lambda screen: _print_status(screen, document))
+        return Exit.UNAVAILABLE if report is None else Exit.OK
+
+    return run_async(work)
+
+
+def settle_now(home: Home, password_file: Path | None, *, sweep: bool, as_json: bool) -> int:
+    """Claims every unclaimed voucher and, if wished, sweeps."""
+    # Read first: a wrong setting should be said before anything is asked of anybody.
+    config = load_config(home.config)
+
+    async def work() -> int:
+        answer = await ask_daemon(home, "settle", sweep=sweep)
+        if answer is not None:
+            report = msgspec.convert(answer, SettleReport)
+        else:
+            from rowen.provider.daemon import open_till
+
+            async with open_till(home, config, password_for(home, password_file)) as till:
+                report = await till.settle(sweep=sweep)
+        document = settle_document(report)
+        show(document, as_json=as_json, for_people=lambda screen: _print_settled(screen, document))
+        return Exit.OK
+
+    return run_async(work)
+
+
+def status_of(report: ProviderReport) -> ProviderStatus:
+    """The daemon's report as a document."""
+    fields = msgspec.structs.asdict(report) | {
+        "variant": _prefixed(report.variant),
+        "channels": [
+            SoldChannel(**_texts(msgspec.structs.asdict(c), "issued", "paid"))
+            for c in report.channels
+        ],
+    }
+    names = ("price_input", "price_output", "issued", "paid", "unclaimed", "credit", "gas_wei")
+    return ProviderStatus(**_texts(fields, *names))
+
+
+def settle_document(report: SettleReport) -> SettleDocument:
+    """A settlement as a document."""
+    return SettleDocument(
+        claimed=report.claimed,
+        skipped=report.skipped,
+        credited=str(report.credited),
+        transactions=[transaction_of(claim) for claim in report.transactions],
+        swept=str(report.swept),
+        payout=report.payout or None,
+        sweep=transaction_of(report.sweep) if report.sweep else None,
+    )
+
+
+def transaction_of(report: TransactionReport) -> Transaction:
+    """A transaction as a document."""
+    return Transaction(
+        hash=report.hash, block=report.block, gas_used=report.gas_used, fee_wei=str(report.fee_wei)
+    )
+
+
+def _texts(fields: dict[str, Any], *amounts: str) -> dict[str, Any]:
+    return fields | {name: None if fields[name] is None else str(fields[name]) for name in amounts}
+
+
+def _prefixed(digits: str) -> str:
+    return digits if digits.startswith("0x") else f"0x{digits}"
+
+
+def _print_status(screen: Console, document: StatusDocument) -> None:
+    node = document.provider
+    if node is None:
+        screen.print(f"No node is running in {document.home}: start it with `rowen serve`.")
+        return
+    screen.print(f"Serving {node.model}:{node.precision}", style="bold")
+    pairs = [
+        ("provider", node.address),
+        ("price", f"input {price(node.price_input)}, output {price(node.price_output)}"),
+        ("clients", f"{counted(node.sessions, 'session')}; {node.jobs_free} of {node.jobs_max} "
+                    "engine places free"),
+        ("chain", node.chain),
+        ("earned", f"{dollars(node.paid)} promised by vouchers, of {dollars(node.issued)} billed"),
+        ("unclaimed", _maybe(node.unclaimed, "rowen settle")),
+        ("credit", _maybe(node.credit, "rowen settle --sweep")),
+        ("gas", "unknown" if node.gas_wei is None else f"{int(node.gas_wei) / 10**18:.6g} ETH"),
+    ]  # fmt: skip
+    pairs += [("listening", address) for address in node.addresses]
+    facts(screen, pairs, indent=2)
+    if node.channels:
+        rows = [
+            (
+                short(c.channel_id),
+                short(c.payer),
+                "connected" if c.is_connected else "away",
+                str(c.receipts),
+                dollars(c.issued),
+                dollars(c.paid),
+                c.stopped,
+            )
+            for c in node.channels
+        ]
+        header = ("channel", "payer", "client", "receipts", "billed", "promised", "")
+        screen.print(table(header, rows, right="lllrrr"))
+
+
+def _maybe(amount: str | None, command: str) -> str:
+    if amount is None:
+        return "unknown"
+    return dollars(amount) + (f"  (`{command}`)" if int(amount) else "")
+
+
+def _print_settled(screen: Console, document: SettleDocument) -> None:
+    if not document.claimed and not document.skipped:
+        screen.print("Nothing to claim: every voucher is on chain.")
+    else:
+        screen.print(
+            f"Claimed {dollars(document.credited)} with {counted(document.claimed, 'voucher')}."
+        )
+    if document.skipped:
+        screen.print(
+            f"{counted(document.skipped, 'voucher')} did not pay; they can be tried again."
+        )
+    for claim in document.transactions:
+        screen.print(f"  {claim.hash}  {claim.gas_used:,} gas, block {claim.block}", style="dim")
+    if document.sweep is not None:
+        screen.print(f"Sent {dollars(document.swept)} to {document.payout}.")
+        sweep = document.sweep
+        screen.print(f"  {sweep.hash}  {sweep.gas_used:,} gas, block {sweep.block}", style="dim")
