@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import trio
 
-from rowen.chain.base import BlockRef, Reverted, TxReceipt
+from rowen.chain.base import BlockRef
 from rowen.chain.contract import decode_revert
-from rowen.chain.escrow import read_block, read_log
-from rowen.chain.events import Event
-from rowen.chain.rpc import Rpc, RpcError, from_hex, quantity, to_hex
+from rowen.chain.mined import Mined, find_mined, read_mined, why_reverted
+from rowen.chain.rpc import Rpc, RpcError, quantity, to_hex
 from rowen.chain.transactions import (
     Attempt,
     FeePolicy,
@@ -38,14 +36,6 @@ log = logging.getLogger(__name__)
 _KNOWN: Final = ("already known", "already imported", "alreadyknown", "known transaction")
 _PASSED: Final = ("nonce too low", "nonce is too low", "oldnonce")
 _CHEAP: Final = ("underpriced", "less than block base fee", "below the minimum", "fee too low")
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """A transaction that succeeded, with the escrow's events in it."""
-
-    receipt: TxReceipt
-    events: list[Event]
 
 
 class Sender:
@@ -85,7 +75,7 @@ class Sender:
         for attempt in await self._journal.pending(self.address):
             pending.setdefault(attempt.nonce, []).append(attempt)
         for attempts in pending.values():
-            found = await self._find(attempts)
+            found = await find_mined(self._rpc, attempts)
             if found is None:
                 await self._revive(attempts)
             elif await self._is_final(found[1]):
@@ -200,7 +190,7 @@ class Sender:
 
     async def _look(self, call: str, attempts: list[Attempt]) -> Mined | None:
         """The result, once it is final."""
-        found = await self._find(attempts)
+        found = await find_mined(self._rpc, attempts)
         if found is None:
             await self._revive(attempts)
             return None
@@ -208,9 +198,9 @@ class Sender:
         if not await self._is_final(block):
             return None
         with self._rpc.reading("eth_getTransactionReceipt"):
-            result = _read_mined(receipt, block)
+            result = read_mined(receipt, block)
         if not await self._settle(attempts, receipt):
-            raise await self._why_reverted(call, attempts[0], block)
+            raise await why_reverted(self._rpc, call, attempts[0], block)
         return result
 
     async def _is_final(self, block: BlockRef) -> bool:
@@ -224,21 +214,6 @@ class Sender:
         outcome = Outcome.SUCCEEDED if succeeded else Outcome.REVERTED
         await self._journal.settle(self.address, attempts[0].nonce, outcome)
         return succeeded
-
-    async def _find(self, attempts: Sequence[Attempt]) -> tuple[Any, BlockRef] | None:
-        """The receipt of the attempt that was mined, and its block, if that is canonical."""
-        receipts = await self._rpc.batch(
-            [("eth_getTransactionReceipt", (to_hex(attempt.hash),)) for attempt in attempts]
-        )
-        for receipt in receipts:
-            if receipt is not None:
-                with self._rpc.reading("eth_getTransactionReceipt"):
-                    height, block_hash = receipt["blockNumber"], receipt["blockHash"]
-                answer = await self._rpc.call("eth_getBlockByNumber", height, False)
-                with self._rpc.reading("eth_getBlockByNumber"):
-                    if answer is not None and answer["hash"] == block_hash:
-                        return receipt, read_block(answer)
-        return None
 
     async def _revive(self, attempts: Sequence[Attempt]) -> None:
         """Sends again what no node knows; notices a nonce that somebody else used up."""
@@ -263,7 +238,7 @@ class Sender:
             return False
         used = await self._number("eth_getTransactionCount", to_hex(self.address), hex(height))
         # Asked once more, afterwards: it may have been mined between the two questions.
-        return used > attempts[0].nonce and await self._find(attempts) is None
+        return used > attempts[0].nonce and await find_mined(self._rpc, attempts) is None
 
     async def _record(self, attempt: Attempt) -> None:
         try:
@@ -284,7 +259,7 @@ class Sender:
 
     async def _bump(self, attempts: list[Attempt]) -> list[Attempt]:
         """The attempts with one more that offers a higher fee, if the ceiling allows it."""
-        if await self._find(attempts) is not None:
+        if await find_mined(self._rpc, attempts) is not None:
             return attempts
         tx = Transaction.read(attempts[-1].raw)
         fee = bumped_fee(tx.fee, *await self._prices(), self._policy)
@@ -303,32 +278,7 @@ class Sender:
         await self._send(attempt)
         return [*attempts, attempt]
 
-    async def _why_reverted(self, call: str, attempt: Attempt, block: BlockRef) -> Reverted:
-        """Runs the call again on the state below its block, which is nearly what it met."""
-        tx = Transaction.read(attempt.raw)
-        fields = {"from": to_hex(self.address), "to": to_hex(tx.to), "data": to_hex(tx.data)}
-        try:
-            await self._rpc.call("eth_call", fields, hex(block.number - 1))
-        except RpcError as error:
-            return decode_revert(call, error.data)
-        return Reverted(call, "")
-
     async def _number(self, method: str, *params: object) -> int:
         answer = await self._rpc.call(method, *params)
         with self._rpc.reading(method):
             return quantity(answer)
-
-
-def _read_mined(receipt: Any, block: BlockRef) -> Mined:
-    """Raises ValueError, TypeError or KeyError if it is no receipt."""
-    gas_used = quantity(receipt["gasUsed"])
-    events = [read_log(entry) for entry in receipt["logs"] if entry["address"] == receipt["to"]]
-    return Mined(
-        TxReceipt(
-            hash=from_hex(receipt["transactionHash"], 32),
-            block=block,
-            gas_used=gas_used,
-            fee_wei=gas_used * quantity(receipt["effectiveGasPrice"]),
-        ),
-        [event for event in events if event is not None],
-    )

@@ -8,8 +8,9 @@ from typing import Final
 from rowen.chain.base import ChannelKey, ClaimResult, TxReceipt, pack_rows
 from rowen.chain.contract import encode_call, encode_claim, encode_words
 from rowen.chain.escrow import RpcEscrow
+from rowen.chain.mined import Mined
 from rowen.chain.rpc import RpcError, from_hex, to_hex
-from rowen.chain.sender import Mined, Sender
+from rowen.chain.sender import Sender
 from rowen.chain.transactions import FeePolicy, TransactionLog
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address, keccak

@@ -59,7 +59,7 @@ async def shapes(world: World) -> list[type]:
 
 async def reverted(error: str, call: object) -> Reverted:
     with pytest.raises(Reverted) as caught:
-        await call  # type: ignore[misc]
+        await call  # type: ignore[misc] # a coroutine
     assert caught.value.error == error
     return caught.value
 
