@@ -9,16 +9,15 @@ far as the newest voucher covers them, the orders of these, that voucher and eve
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from rowen.auditor.draft import Draft
-from rowen.auditor.verify import SnapshotReader
 from rowen.protocol.audit_facts import ChainFacts
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, UserError
+from rowen.protocol.errors import UserError
 from rowen.protocol.evidence import (
     CHANNELS,
     ORDERS,
@@ -60,17 +59,14 @@ class EvidenceSource(Protocol):
         ...
 
 
-async def evidence_channels(
-    source: EvidenceSource, domain: Domain, provider: bytes
-) -> list[ChannelRecord]:
-    """The channels a bundle would hold, by id: those to take a snapshot of.
+class ChainEvidence(Protocol):
+    """What an export needs of a chain; see ``rowen.auditor.snapshots.SnapshotEvidence``."""
 
-    Args:
-        source: The provider's journal.
-        domain: Which deployment; a journal may hold several.
-        provider: Operator address, 20 bytes.
-    """
-    return [key for key, _ in await _newest_vouchers(source, domain, provider)]
+    facts: ChainFacts
+
+    def encode(self, channel_ids: Collection[bytes]) -> bytes:
+        """The snapshot file for these channels and no others."""
+        ...
 
 
 async def export(
@@ -78,9 +74,7 @@ async def export(
     domain: Domain,
     provider: bytes,
     path: Path,
-    *,
-    snapshot: bytes | None,
-    read_snapshot: SnapshotReader,
+    chain: ChainEvidence | None,
 ) -> Manifest:
     """Writes a bundle; does nothing when the very same one is there.
 
@@ -89,25 +83,24 @@ async def export(
         domain: Which deployment.
         provider: Operator address, 20 bytes.
         path: The folder to make; its parent exists.
-        snapshot: An encoded chain snapshot of ``evidence_channels``; None for a bundle that
-            can only be judged undetermined.
-        read_snapshot: How to read it.
+        chain: What a node proved; None for a bundle that can only be judged undetermined.
 
     Raises:
-        UserError: Another bundle, or something else, is at the path; the snapshot does not fit.
+        UserError: Another bundle, or something else, is at the path; or the chain shows a claim
+            on a channel that the journal knows nothing of.
         Unavailable: The journal failed.
         ValueError: The journal contradicts itself.
     """
-    facts = _facts(snapshot, domain, provider, read_snapshot)
+    facts = chain.facts if chain else None
     channels = await _newest_vouchers(source, domain, provider)
-    if facts is not None:
-        channels = _proven(channels, facts)
     claimed = _claimed_counts(facts, provider)
+    if facts is not None:
+        channels = _proven(channels, facts, claimed)
     async with Draft(path) as draft:
         for key, newest in channels:
             await _write_channel(draft, source, key, newest, claimed.get(key.id, set()))
-        if snapshot is not None:
-            await draft.add(SNAPSHOT, snapshot)
+        if chain is not None:
+            await draft.add(SNAPSHOT, chain.encode({key.id for key, _ in channels}))
         manifest = Manifest(
             chain_id=domain.chain_id,
             escrow=f"0x{domain.escrow.hex()}",
@@ -117,17 +110,6 @@ async def export(
         )
         await draft.publish(encode_manifest(manifest))
     return manifest
-
-
-def _facts(
-    snapshot: bytes | None, domain: Domain, provider: bytes, read_snapshot: SnapshotReader
-) -> ChainFacts | None:
-    if snapshot is None:
-        return None
-    try:
-        return read_snapshot(snapshot, domain, provider)
-    except PeerError as error:
-        raise UserError(f"this chain snapshot cannot be exported: {error}") from error
 
 
 def _block_entry(facts: ChainFacts | None) -> BlockEntry | None:
@@ -151,15 +133,17 @@ async def _newest_vouchers(
 
 
 def _proven(
-    channels: list[tuple[ChannelRecord, VoucherKept]], facts: ChainFacts
+    channels: list[tuple[ChannelRecord, VoucherKept]],
+    facts: ChainFacts,
+    claimed: Mapping[bytes, set[int]],
 ) -> list[tuple[ChannelRecord, VoucherKept]]:
-    # A channel whose first voucher came after the snapshot belongs to the next bundle.
-    lacking = facts.channels.keys() - {key.id for key, _ in channels}
+    lacking = claimed.keys() - {key.id for key, _ in channels}
     if lacking:
         raise UserError(
-            f"the snapshot proves channel 0x{min(lacking).hex()}, for which this journal has no"
-            " voucher: take a snapshot of this journal's channels"
+            f"money was claimed on channel 0x{min(lacking).hex()}, of which this journal knows"
+            " nothing: export from the journal that does"
         )
+    # A channel that was opened after the snapshot belongs to the next bundle.
     return [(key, kept) for key, kept in channels if key.id in facts.channels]
 
 

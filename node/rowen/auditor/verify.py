@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from rowen.auditor.bundle import Absent, BundleFile, Folder, Unreadable
+from rowen.auditor.snapshots import SnapshotReader, read_snapshot
 from rowen.auditor.verdict import Pins, Status, Verdict, anchors, status_of
 from rowen.protocol.audit import Audit
 from rowen.protocol.audit_channel import Figures
 from rowen.protocol.audit_facts import ChainFacts
 from rowen.protocol.audit_findings import Enough, Findings, Kind
-from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
 from rowen.protocol.evidence import (
     CHANNELS,
@@ -44,24 +44,25 @@ from rowen.protocol.evidence import (
 )
 from rowen.protocol.messages import Signed
 
-SnapshotReader = Callable[[bytes, Domain, bytes], ChainFacts]
-"""From a snapshot, a deployment and a provider to what is proven; raises ``PeerError``."""
-
 T = TypeVar("T")
 
 
 def verify(
-    path: Path, read_snapshot: SnapshotReader, pins: Pins | None = None, limits: Limits = LIMITS
+    path: Path,
+    pins: Pins | None = None,
+    *,
+    limits: Limits = LIMITS,
+    snapshot_reader: SnapshotReader = read_snapshot,
 ) -> Verdict:
     """Judges the bundle in a folder.
 
     Args:
         path: The folder.
-        read_snapshot: How to read the chain snapshot; see ``rowen.auditor.snapshots``.
         pins: What the auditor knows from elsewhere.
         limits: What is read before giving up.
+        snapshot_reader: How to read the chain snapshot.
     """
-    work = _Verification(read_snapshot, pins or Pins(), limits)
+    work = _Verification(snapshot_reader, pins or Pins(), limits)
     try:
         with Folder(path) as folder:
             work.run(folder)
@@ -75,8 +76,8 @@ def verify(
 class _Verification:
     """One run; its methods follow the files of a bundle."""
 
-    def __init__(self, read_snapshot: SnapshotReader, pins: Pins, limits: Limits) -> None:
-        self._read_snapshot = read_snapshot
+    def __init__(self, snapshot_reader: SnapshotReader, pins: Pins, limits: Limits) -> None:
+        self._snapshot_reader = snapshot_reader
         self._pins = pins
         self._limits = limits
         self._findings = Findings()
@@ -223,7 +224,7 @@ class _Verification:
             return
         self._check_records(SNAPSHOT, 1)
         try:
-            facts = self._read_snapshot(raw, manifest.domain, manifest.provider_address)
+            facts = self._snapshot_reader(raw, manifest.domain, manifest.provider_address)
         except PeerError as error:
             self._fail(SNAPSHOT, str(error))
             return

@@ -180,15 +180,18 @@ def test_appended_bytes_fail_the_bundle(tiny: Path, name: FileName) -> None:
         assert verdict.findings[0].file == name
 
 
-def test_a_whole_channel_left_out_is_found_by_its_claims(small: Path, tmp_path: Path) -> None:
+def test_a_whole_channel_left_out_is_found_by_its_claims(small: Path) -> None:
     """Threat 41: whoever hides a channel cannot hide that it was paid."""
-    market = small_market()
-    hidden = market.sellers.pop()
-    snapshot = market.snapshot()
-    path = write(market, tmp_path / "without", snapshot=snapshot)
-    verdict = judge(path)
+    hidden = small_market().sellers[1]
+    for name in STREAMS:
+        named = (hidden.id, hidden.payer.address)
+        kept = records(small, name)
+        left = [raw for raw in kept if not any(it in raw for it in named)]
+        assert 0 < len(left) < len(kept)
+        put_records(small, name, left)
+    verdict = judge(small)
     assert verdict.exit_code == 1
-    assert any(f.channel == f"0x{hidden.id.hex()}" for f in verdict.findings)
+    assert {f.channel for f in verdict.findings} == {f"0x{hidden.id.hex()}"}
 
 
 def test_another_markets_file_fails_the_bundle(small: Path, tmp_path: Path) -> None:

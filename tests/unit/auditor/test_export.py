@@ -13,13 +13,12 @@ from tests.unit.auditor.market import (
     PROVIDER,
     Market,
     judge,
-    read_fake_snapshot,
     records,
     small_market,
     write,
 )
 
-from rowen.auditor.export import evidence_channels, export
+from rowen.auditor.export import export
 from rowen.auditor.receipt_proof import receipt_proof
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import UserError
@@ -34,18 +33,6 @@ from rowen.store.base import OrderKept, ReceiptKept
 def contents(path: Path) -> dict[str, bytes]:
     """Every file by name."""
     return {file.name: file.read_bytes() for file in path.iterdir()}
-
-
-async def write_async(market: Market, path: Path) -> None:
-    """Exports with the present snapshot."""
-    await export(
-        market,
-        market.domain,
-        PROVIDER.address,
-        path,
-        snapshot=market.snapshot(),
-        read_snapshot=read_fake_snapshot,
-    )
 
 
 def test_the_same_range_twice_is_the_same_bytes(tmp_path: Path) -> None:
@@ -115,19 +102,12 @@ async def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
         market.sellers = small_market().sellers
         market.left = left
         with trio.CancelScope() as market.scope:
-            await export(
-                market,
-                DOMAIN,
-                PROVIDER.address,
-                tmp_path / "bundle",
-                snapshot=None,
-                read_snapshot=read_fake_snapshot,
-            )
+            await export(market, DOMAIN, PROVIDER.address, tmp_path / "bundle", None)
         assert market.scope.cancelled_caught
         assert contents(tmp_path) == {}
 
 
-async def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder appears with everything on disk, or not."""
 
     def full(_fd: int) -> None:
@@ -135,7 +115,7 @@ async def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="No space left"):
-        await write_async(small_market(), tmp_path / "bundle")
+        write(small_market(), tmp_path / "bundle")
     assert contents(tmp_path) == {}
 
 
@@ -159,15 +139,14 @@ def test_receipts_no_voucher_covers_stay_out(tmp_path: Path) -> None:
     assert judge(path).exit_code == 0
 
 
-async def test_a_channel_of_another_deployment_stays_out() -> None:
+def test_a_channel_of_another_deployment_stays_out(tmp_path: Path) -> None:
     """One journal may serve several escrows."""
     market, other = small_market(), Market(Domain(1, DOMAIN.escrow))
     other.open("ann").run(1)
+    alone = contents(write(market, tmp_path / "alone"))
+    snapshot = market.snapshot()
     market.sellers += other.sellers
-    here = await evidence_channels(market, DOMAIN, PROVIDER.address)
-    there = await evidence_channels(market, other.domain, PROVIDER.address)
-    assert (len(here), len(there)) == (2, 1)
-    assert await evidence_channels(market, DOMAIN, bytes(20)) == []
+    assert contents(write(market, tmp_path / "both", snapshot=snapshot)) == alone
 
 
 def test_a_channel_younger_than_the_snapshot_stays_out(tmp_path: Path) -> None:
@@ -180,14 +159,20 @@ def test_a_channel_younger_than_the_snapshot_stays_out(tmp_path: Path) -> None:
     assert (verdict.exit_code, verdict.figures.channels) == (0, 2)
 
 
-def test_a_snapshot_of_other_channels_is_refused(tmp_path: Path) -> None:
-    """It proves what the journal knows nothing of."""
+def test_a_channel_that_was_only_funded_stays_out(tmp_path: Path) -> None:
+    """No work, no evidence."""
     market = small_market()
     market.open("cat")
-    with pytest.raises(UserError, match="no voucher"):
-        write(market, tmp_path / "bundle")
-    with pytest.raises(UserError, match="cannot be exported"):
-        write(small_market(), tmp_path / "bundle", snapshot=b"garbage")
+    assert judge(write(market, tmp_path / "bundle")).figures.channels == 2
+
+
+def test_a_claim_the_journal_does_not_know_is_refused(tmp_path: Path) -> None:
+    """Such a bundle would fail; the person has the wrong journal."""
+    market = small_market()
+    snapshot = market.snapshot()
+    market.sellers.pop()
+    with pytest.raises(UserError, match="of which this journal knows nothing"):
+        write(market, tmp_path / "bundle", snapshot=snapshot)
 
 
 def test_a_journal_that_contradicts_itself_is_not_exported(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_findings_are_bounded(bundle: Path) -> None:
 )
 def test_a_file_over_a_limit_fails(bundle: Path, limits: Limits) -> None:
     """Each limit ends the reading, none the program."""
-    assert verify(bundle, read_fake_snapshot, PINS, limits).exit_code == 1
+    assert verify(bundle, PINS, limits=limits, snapshot_reader=read_fake_snapshot).exit_code == 1
 
 
 # --- 2 -------------------------------------------------------------------------------------
