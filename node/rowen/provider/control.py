@@ -40,7 +40,8 @@ class Request(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What comes back: a result, or who must act and what happened."""
 
-    result: msgspec.Raw | None = None
+    # Not `Raw | None`: msgspec reads such a field as null or nothing.
+    result: msgspec.Raw = msgspec.Raw()
     error: str = ""
     kind: str = ""
 
@@ -128,7 +129,6 @@ async def ask_daemon(home: Home, do: str, **arguments: Any) -> dict[str, Any] | 
     if answer.error:
         fault = UserError if answer.kind in ("UserError", "Reverted") else Unavailable
         raise fault(answer.error)
-    assert answer.result is not None
     result: dict[str, Any] = msgspec.json.decode(answer.result)
     return result
 
