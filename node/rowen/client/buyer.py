@@ -20,7 +20,7 @@ from rowen.home import Home
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import format_address, parse_address
 from rowen.protocol.signing import Key
-from rowen.store.base import StoredChannel
+from rowen.store.base import ChannelOpened, StoredChannel
 from rowen.store.journal import SqliteJournal, open_journal
 
 TRANSACTION_S = 300.0
@@ -103,9 +103,11 @@ class Buyer:
         """
         wallet = await self._wallet()
         with _patience():
-            return await wallet.lock(
+            receipt = await wallet.lock(
                 provider, self._key.address, amount, intent=fresh_intent("lock")
             )
+        await self._remember(provider)
+        return receipt
 
     async def request_unlock(self, provider: bytes) -> TxReceipt:
         """Asks for what is left of a channel; it can be taken after the escrow's delay.
@@ -148,6 +150,21 @@ class Buyer:
         """Our channel with one provider."""
         key = self.key_of(provider)
         return await self._report(key, await self._journal.channel(key.id))
+
+    async def _remember(self, provider: bytes) -> None:
+        """Has ``channels`` list a channel that no job has used yet."""
+        key = self.key_of(provider)
+        domain = self.escrow.deployment.domain
+        opened = ChannelOpened(
+            channel_id=key.id,
+            role="buyer",
+            chain_id=domain.chain_id,
+            escrow=domain.escrow,
+            payer=key.payer,
+            provider=key.provider,
+            signer=key.signer,
+        )
+        await self._journal.append(opened)
 
     async def _report(self, key: ChannelKey, stored: StoredChannel | None) -> ChannelReport:
         view = await self.escrow.channel(key.id, confirmations=0)
