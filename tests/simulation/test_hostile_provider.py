@@ -1,0 +1,267 @@
+"""What a client does about a provider that breaks the rules: it pays for nothing it should not."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import trio
+from msgspec.structs import replace
+from trio.testing import MockClock
+
+from rowen.p2p.network import Stream
+from rowen.p2p.session import Session, open_session
+from rowen.protocol import messages
+from rowen.protocol.errors import PeerError, Unavailable, UserError
+from rowen.protocol.jobs import Finish
+from rowen.protocol.messages import FromClient, encode, open_signed, seal
+from rowen.protocol.metering import Reading, cost
+from rowen.protocol.signing import Key
+from rowen.protocol.statements import Offer, Order, Receipt, Status, Voucher
+from rowen.store.base import DisputeKept
+from rowen.testing.engine import SCRIPTED
+from rowen.testing.simulator import PATIENCE, SimClient, SimProvider, Simulation, simulate
+
+TEXT = "an answer of seven tokens or so"
+
+
+class Liar:
+    """Speaks for a provider; ``receipt`` and ``chunks`` are what it lies about."""
+
+    def __init__(self, world: Simulation, provider: SimProvider) -> None:
+        assert provider.node is not None
+        self.world = world
+        self.key = provider.key
+        self.domain = world.escrow.deployment.domain
+        self.hello = provider.node.greeting()
+        self.attached = messages.Attached(0)
+        self.chunks: list[tuple[int, int, str]] = [(0, 7, TEXT)]
+        self.receipt: dict[str, Any] = {}
+        self.signer: Key = provider.key
+        self.finish = "stop"
+        self.is_silent = False
+        self.heard: list[FromClient] = []
+
+    async def serve(self, stream: Stream) -> None:
+        async with open_session(stream, PATIENCE) as session:
+            await session.send(encode(self.hello))
+            while (raw := await session.receive()) is not None:
+                said = messages.decode_from_client(raw)
+                self.heard.append(said)
+                if isinstance(said, messages.Attach):
+                    await session.send(encode(self.attached))
+                elif isinstance(said, messages.Submit):
+                    await self.answer(session, said)
+
+    async def answer(self, session: Session, submit: messages.Submit) -> None:
+        if self.is_silent:
+            await trio.sleep_forever()
+        order = open_signed(submit.order, Order, self.domain).statement
+        await session.send(encode(messages.Accepted(order.job_id, 20)))
+        for at, units, text in self.chunks:
+            await session.send(encode(messages.Chunk(order.job_id, at, units, text)))
+        receipt = replace(self.honest(order), **self.receipt)
+        signed = seal(receipt, self.domain, self.signer)
+        await session.send(encode(messages.Bill(signed, order.job_id, self.finish)))
+
+    def honest(self, order: Order) -> Receipt:
+        amount = cost(order, Reading(20, 0, 7))
+        return Receipt(
+            channel_id=order.channel_id,
+            sequence=0,
+            order_hash=order.digest(self.domain),
+            segment=0,
+            status=Status.FINAL,
+            input_units=20,
+            cached_units=0,
+            output_units=7,
+            amount=amount,
+            total=amount,
+            output_hash=sha256(TEXT.encode()).digest(),
+            started_at_ms=1,
+            finished_at_ms=2,
+        )
+
+    def paid(self) -> list[Voucher]:
+        return [
+            Voucher.decode(said.voucher.words)
+            for said in self.heard
+            if isinstance(said, messages.Pay)
+        ]
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+@asynccontextmanager
+async def swindle() -> AsyncIterator[tuple[Liar, SimClient]]:
+    async with simulate(2) as world:
+        provider = await world.add_provider()
+        client = await world.add_client()
+        liar = Liar(world, provider)
+        await provider.kill()
+        provider.network.set_handler(liar.serve)
+        yield liar, client
+
+
+async def ask(client: SimClient, **options: Any) -> Any:
+    assert client.client is not None
+    settings = {"model": SCRIPTED.model, "max_cost": 5_000, **options}
+    async with client.client.chat("hello", **settings) as answer:
+        await answer.read()
+    return answer
+
+
+async def test_an_honest_stranger_is_paid(autojump_clock: MockClock) -> None:
+    """The liar of these tests, when it does not lie, is believed; so each lie below is what fails."""
+    async with swindle() as (liar, client):
+        answer = await ask(client)
+        assert answer.text == TEXT
+        assert answer.finish is Finish.STOP
+        await trio.sleep(1)
+        assert [v.total for v in liar.paid()] == [answer.cost]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"output_units": 8},
+        {"output_units": 6},
+        {"input_units": 10_000},
+        {"cached_units": 21},
+        {"amount": 25},
+        {"amount": 1},
+        {"total": 10**6},
+        {"sequence": 1},
+        {"segment": 1},
+        {"output_hash": b"h" * 32},
+        {"order_hash": b"o" * 32},
+        {"channel_id": b"c" * 32},
+        {"status": Status.PARTIAL},
+        {"status": Status.FAILED},
+        {"started_at_ms": 3},
+    ],
+    ids=lambda lie: "-".join(f"{k}={str(v)[:6]}" for k, v in lie.items()),
+)
+async def test_a_signed_lie_is_disputed_kept_as_evidence_and_not_paid(
+    autojump_clock: MockClock, lie: dict[str, Any]
+) -> None:
+    """P3, threats 16 and 17: the receipt stops the channel and stays on the client's disk."""
+    async with swindle() as (liar, client):
+        liar.receipt = lie
+        with pytest.raises(Unavailable, match="disputed"):
+            await ask(client)
+        await trio.sleep(1)
+        assert liar.paid() == []
+        assert any(isinstance(said, messages.Disputed) for said in liar.heard)
+        (history,) = client.disk._histories.values()
+        (evidence,) = [entry for entry in history if isinstance(entry, DisputeKept)]
+        kept = open_signed(evidence.receipt, Receipt, liar.domain)
+        assert kept.signer == liar.key.address
+        with pytest.raises((UserError, Unavailable), match="stopped"):
+            await ask(client)
+
+
+async def test_a_receipt_signed_by_somebody_else_ends_the_session(
+    autojump_clock: MockClock,
+) -> None:
+    async with swindle() as (liar, client):
+        liar.signer = Key(b"\x55" * 32)
+        with pytest.raises(Unavailable, match="signed by"):
+            await ask(client)
+        assert liar.paid() == []
+
+
+@pytest.mark.parametrize(
+    ("chunks", "words"),
+    [
+        ([(5, 7, TEXT)], "leaves a gap"),
+        ([(0, 7, TEXT), (31, 3, "more")], "units fell"),
+    ],
+)
+async def test_output_that_does_not_join_ends_the_session(
+    autojump_clock: MockClock, chunks: list[tuple[int, int, str]], words: str
+) -> None:
+    async with swindle() as (liar, client):
+        liar.chunks = chunks
+        with pytest.raises(Unavailable, match=words):
+            await ask(client)
+        assert liar.paid() == []
+
+
+async def test_units_without_text_are_not_believed(autojump_clock: MockClock) -> None:
+    """Threat 16: a token stands for at least one byte, a few silent ones apart."""
+    async with swindle() as (liar, client):
+        liar.chunks = [(0, 500, TEXT)]
+        liar.receipt = {"output_units": 500, "amount": 1_010, "total": 1_010}
+        with pytest.raises(Unavailable, match="500 output units in 31 bytes"):
+            await ask(client)
+        assert liar.paid() == []
+
+
+async def test_an_offer_in_anothers_name_is_not_read(autojump_clock: MockClock) -> None:
+    """Threat 44."""
+    async with swindle() as (liar, client):
+        other = Key(b"\x66" * 32)
+        statement = open_signed(liar.hello.offer, Offer, liar.domain).statement
+        liar.hello = replace(liar.hello, offer=seal(statement, liar.domain, other))
+        with pytest.raises(Unavailable, match="signed by"):
+            await ask(client)
+
+
+async def test_a_provider_that_announces_receipts_and_sends_none_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    async with swindle() as (liar, client):
+        liar.attached = messages.Attached(3)
+        with pytest.raises(Unavailable, match="did not answer"):
+            await ask(client)
+
+
+async def test_a_provider_that_never_finishes_is_left_at_the_deadline(
+    autojump_clock: MockClock,
+) -> None:
+    async with swindle() as (liar, client):
+        liar.is_silent = True
+        with pytest.raises(Unavailable, match="no answer within"):
+            await ask(client)
+
+
+async def test_a_price_above_the_cap_buys_nothing(autojump_clock: MockClock) -> None:
+    async with swindle() as (liar, client):
+        with pytest.raises(Unavailable, match="output price 2000000 is above your cap 1999999"):
+            await ask(client, price_output_max=1_999_999)
+        assert not any(isinstance(said, messages.Submit) for said in liar.heard)
+
+
+async def test_a_model_nobody_sells_is_said_with_what_is_sold(autojump_clock: MockClock) -> None:
+    async with swindle() as (_, client):
+        with pytest.raises(Unavailable, match=f"does not sell llama.*it sells {SCRIPTED.model}"):
+            await ask(client, model="llama")
+
+
+async def test_a_cost_cap_below_the_first_token_is_said_before_anything_is_signed(
+    autojump_clock: MockClock,
+) -> None:
+    async with swindle() as (liar, client):
+        with pytest.raises(UserError, match="1 are left of max_cost"):
+            await ask(client, max_cost=1)
+        assert not any(isinstance(said, messages.Submit) for said in liar.heard)
+
+
+async def test_a_provider_that_forgot_paid_receipts_is_not_used(
+    autojump_clock: MockClock,
+) -> None:
+    """Threat 30, from the other side."""
+    async with swindle() as (_, client):
+        await ask(client)
+        await trio.sleep(1)
+        await client.kill()
+        await client.start()
+        with pytest.raises((Unavailable, PeerError), match="lost receipts that are paid for"):
+            await ask(client)
