@@ -118,7 +118,7 @@ async def ask(client: SimClient, **options: Any) -> Any:
 
 
 async def test_an_honest_stranger_is_paid(autojump_clock: MockClock) -> None:
-    """The liar of these tests, when it does not lie, is believed; so each lie below is what fails."""
+    """Without its lie the liar is believed; so in each test below the lie is what fails."""
     async with swindle() as (liar, client):
         answer = await ask(client)
         assert answer.text == TEXT
