@@ -3,6 +3,8 @@
 Every invariant quotes the promise it holds (docs: threats.md, P2, P3, P7).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hypothesis import strategies as st
@@ -77,6 +79,7 @@ class Market(RuleBasedStateMachine):
         self.orders: dict[bytes, Order] = {}
         self.credit = credit
         self.cheated = False
+        self.has_failed = False
         self.heads = [head([])]
         self.paid_before = 0
         self.connect()
@@ -93,16 +96,27 @@ class Market(RuleBasedStateMachine):
         self.client.attach(link)
 
     def at_provider(self, do: Any, *args: Any) -> None:
-        try:
-            do(*args)
-        except Crash:
-            self.provider.restart()
+        with self.noting():
+            try:
+                do(*args)
+            except Crash:
+                self.provider.restart()
 
     def at_client(self, do: Any, *args: Any) -> None:
+        with self.noting():
+            try:
+                do(*args)
+            except Crash:
+                self.client.restart()
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Remembers a failure, so that the teardown does not hide it behind its own."""
         try:
-            do(*args)
-        except Crash:
-            self.client.restart()
+            yield
+        except BaseException:
+            self.has_failed = True
+            raise
 
     def to_provider(self) -> bool:
         link = self.provider.link
@@ -176,6 +190,7 @@ class Market(RuleBasedStateMachine):
         amount_max=st.sampled_from([10_000, 2_000, 400, 150, 30, 0]),
         output_units_max=st.sampled_from([40, 10, 1]),
         heard=st.sampled_from([3, 2, 1, 0]),
+        made=st.integers(0, 4),
     )
     def submit(
         self,
@@ -184,6 +199,7 @@ class Market(RuleBasedStateMachine):
         amount_max: int,
         output_units_max: int,
         heard: int,
+        made: int,
     ) -> None:
         if not self.attach():
             return
@@ -207,33 +223,50 @@ class Market(RuleBasedStateMachine):
             self.orders[job].amount_max - self.paid_for(job) for job in self.client.state.jobs
         )
         free = self.client.locked - self.client.state.log.total - promised
-        try:
-            self.client.order(order, ENCODED, BOUND)
-        except UserError:
-            assert self.client.state.stopped or amount_max > free
-            return
-        assert amount_max <= free
+        with self.noting():
+            try:
+                self.client.order(order, ENCODED, BOUND)
+            except UserError:
+                assert self.client.state.stopped or amount_max > free
+                return
+            assert amount_max <= free
         self.scripts[job_id], self.orders[job_id] = script, order
         for _ in range(heard):
             self.to_provider()
             self.to_client()
+        for _ in range(made):
+            if job_id in self.provider.engines and job_id not in self.provider.paused:
+                self.at_provider(self.provider.work, job_id, script)
 
-    def running(self, data: Any) -> bytes | None:
-        ready = [job for job in self.provider.engines if job not in self.provider.paused]
-        return data.draw(st.sampled_from(ready)) if ready else None
-
-    @rule(data=st.data(), count=st.integers(1, 6))
-    def engine_works(self, data: Any, count: int) -> None:
-        job = self.running(data)
+    @rule(which=st.integers(0, 3), count=st.integers(1, 6))
+    def engine_works(self, which: int, count: int) -> None:
         for _ in range(count):
-            if job in self.provider.engines and job not in self.provider.paused:
+            ready = [job for job in self.provider.engines if job not in self.provider.paused]
+            if ready:
+                job = ready[which % len(ready)]
                 self.at_provider(self.provider.work, job, self.scripts[job])
 
-    @rule(data=st.data(), how=st.sampled_from(["owner", "deadline", "engine"]))
-    def provider_ends(self, data: Any, how: str) -> None:
+    @rule(
+        which=st.integers(0, 3),
+        made=st.integers(0, 5),
+        heard=st.integers(0, 4),
+        end=st.sampled_from(["cut", "provider", "client"]),
+    )
+    def it_ends_in_mid_sentence(self, which: int, made: int, heard: int, end: str) -> None:
+        """Some output is made, some of it heard, and then the line or a process is gone."""
+        self.engine_works(which, made)
+        for _ in range(heard):
+            self.to_client()
+        if end == "cut":
+            self.link_trouble("cut")
+        else:
+            self.crash(end, "now")
+
+    @rule(which=st.integers(0, 3), how=st.sampled_from(["owner", "deadline", "engine"]))
+    def provider_ends(self, which: int, how: str) -> None:
         if not self.provider.engines:
             return
-        job = data.draw(st.sampled_from(list(self.provider.engines)))
+        job = list(self.provider.engines)[which % len(self.provider.engines)]
         events = {
             "owner": on.OwnerReturned(job),
             "deadline": on.DeadlinePassed(job),
@@ -241,10 +274,10 @@ class Market(RuleBasedStateMachine):
         }
         self.at_provider(self.provider.apply, events[how])
 
-    @rule(data=st.data(), event=st.sampled_from([UserCancelled, DeadlinePassed]))
-    def client_ends(self, data: Any, event: Any) -> None:
+    @rule(which=st.integers(0, 3), event=st.sampled_from([UserCancelled, DeadlinePassed]))
+    def client_ends(self, which: int, event: Any) -> None:
         if self.client.state.jobs:
-            job = data.draw(st.sampled_from(list(self.client.state.jobs)))
+            job = list(self.client.state.jobs)[which % len(self.client.state.jobs)]
             self.at_client(self.client.apply, event(job))
 
     @precondition(lambda self: len(self.client.receipts) >= 3)
@@ -342,17 +375,18 @@ class Market(RuleBasedStateMachine):
 
     @invariant()
     def all_promises_hold(self) -> None:
-        self.p2_exposure_stays_within_credit_and_one_piece()
-        self.p3_the_client_pays_for_what_it_received()
-        self.every_voucher_is_the_exact_sum_of_its_receipts()
-        self.the_logs_agree_as_far_as_both_go()
-        self.p7_acknowledged_money_is_journaled()
-        self.a_paused_job_has_a_voucher_to_wait_for()
+        with self.noting():
+            self.p2_exposure_stays_within_credit_and_one_piece()
+            self.p3_the_client_pays_for_what_it_received()
+            self.every_voucher_is_the_exact_sum_of_its_receipts()
+            self.the_logs_agree_as_far_as_both_go()
+            self.p7_acknowledged_money_is_journaled()
+            self.a_paused_job_has_a_voucher_to_wait_for()
 
     # --- coming to rest
 
     def teardown(self) -> None:
-        if not hasattr(self, "provider"):
+        if not hasattr(self, "provider") or self.has_failed:
             return
         self.provider.crash_at = self.client.crash_at = ""
         link = self.client.link
