@@ -10,6 +10,8 @@ import msgspec
 FINDINGS_MAX: Final = 1_000
 """An audit ends early after so many; what follows from them would fill pages."""
 
+DETAIL_CHARS_MAX: Final = 500
+
 
 class Kind(StrEnum):
     """How a finding weighs. Stable: programs branch on these words."""
@@ -98,7 +100,7 @@ class Findings:
             Finding(
                 kind=kind,
                 file=file,
-                detail=detail,
+                detail=printable(detail),
                 record=record,
                 channel=shown(channel) if channel else "",
                 sequence=sequence,
@@ -109,6 +111,15 @@ class Findings:
         )
         if len(self.items) >= self._limit:
             raise Enough
+
+
+def printable(text: str) -> str:
+    """The text on one line and without control characters, cut at ``DETAIL_CHARS_MAX``.
+
+    A decoder may quote what it could not read, and that is a stranger's; a terminal obeys it.
+    """
+    cut = text if len(text) <= DETAIL_CHARS_MAX else text[: DETAIL_CHARS_MAX - 1] + "…"
+    return "".join(char if char.isprintable() else "�" for char in cut)
 
 
 def shown(value: object) -> str:

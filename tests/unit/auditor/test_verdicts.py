@@ -332,3 +332,14 @@ def test_a_finding_is_told_with_what_was_expected_and_what_was_found(bundle: Pat
     verdict = judge(bundle, Pins(provider=bytes(20)))
     text = [line for line in lines(verdict) if line.startswith("failed:")]
     assert f"expected 0x{bytes(20).hex()}, found 0x{PROVIDER.address.hex()}" in text[0]
+
+
+def test_a_finding_carries_no_control_characters(bundle: Path) -> None:
+    """Threat 57: a terminal obeys them, and whoever made the bundle chose them."""
+    for key in (b"\\u001b[2J", b"\\n" * 8_000, "\u202e".encode()):
+        raw = (bundle / MANIFEST).read_bytes().replace(b"chain_id", key)
+        (bundle / MANIFEST).write_bytes(raw)
+        (bundle / CHECKSUM).write_bytes(encode_checksum(raw))
+        (line,) = [line for line in lines(judge(bundle)) if line.startswith("malformed")]
+        assert line.isprintable()
+        assert len(line) < 1_000
