@@ -3,8 +3,11 @@
 Everything follows from the block's hash: header → state root → the escrow's account (its code,
 so that it is this contract) → its storage → the provider's credit, accumulator and channels.
 The accumulator is a hash chain over all vouchers ever paid to the provider, so the claim
-events are complete or the snapshot is refused. The other events are held against the slots:
-what came in less what went out must be what is there.
+events are complete or the snapshot is refused. The other events are replayed, and must lead to
+what the slots hold.
+
+Told and not proven, because no slot keeps it: an event's place in its block and its transaction,
+where a sweep went, and an unlock that was asked for and taken back, or ended, before the block.
 
 Pure: bytes in, values out, no network. Who trusts a block hash gets it from a node of their own.
 """
@@ -18,8 +21,9 @@ from typing import Final
 import msgspec
 
 from rowen.chain.contract import artifact, decode_event, encode_words
-from rowen.chain.events import Claimed, Event, Locked, Released, Swept, Unlocked
+from rowen.chain.events import Claimed, Event, Locked, Swept
 from rowen.chain.merkle_patricia import lookup, number, payload, split_list
+from rowen.chain.replay import replay
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
@@ -149,9 +153,13 @@ def verify(snapshot: ChainSnapshot) -> ProvenState:
             f"claims are missing or altered: the snapshot's {len(claims)} give accumulator"
             f" 0x{accumulator.hex()}, the chain has 0x{proven.hex()}"
         )
-    ids = {event.channel_id: None for event in events if isinstance(event, Claimed | Locked)}
-    id_to_channel = {channel_id: storage.channel(channel_id) for channel_id in ids}
-    _check_channels(events, id_to_channel)
+    id_to_channel = replay(events)
+    for channel_id, replayed in id_to_channel.items():
+        if storage.channel(channel_id) != replayed:
+            raise PeerError(
+                f"channel 0x{channel_id.hex()} is {storage.channel(channel_id)};"
+                f" its events make it {replayed}: some are missing or altered"
+            )
     credit = storage.word(slot_of("creditOf", snapshot.provider))
     _check_credit(events, id_to_channel, credit)
     return ProvenState(
@@ -242,27 +250,6 @@ def _accumulate(domain: Domain, claims: tuple[Claimed, ...]) -> bytes:
             raise PeerError(f"a claim holds a value outside its type: {error}") from error
         accumulator = keccak(digest + accumulator)
     return accumulator
-
-
-def _check_channels(events: tuple[Event, ...], id_to_channel: dict[bytes, ChannelView]) -> None:
-    """Each slot must be what the channel's events make of it."""
-    locked = dict.fromkeys(id_to_channel, 0)
-    claimed = dict.fromkeys(id_to_channel, 0)
-    for event in events:
-        if isinstance(event, Locked):
-            locked[event.channel_id] += event.amount
-        elif isinstance(event, Claimed):
-            claimed[event.channel_id] = event.total
-        elif isinstance(event, Unlocked | Released):
-            if event.channel_id not in locked:
-                raise PeerError(f"a refund of the unknown channel 0x{event.channel_id.hex()}")
-            locked[event.channel_id] -= event.amount
-    for channel_id, view in id_to_channel.items():
-        if (view.locked, view.claimed) != (locked[channel_id], claimed[channel_id]):
-            raise PeerError(
-                f"channel 0x{channel_id.hex()} holds locked {view.locked}, claimed"
-                f" {view.claimed}; its events give {locked[channel_id]} and {claimed[channel_id]}"
-            )
 
 
 def _check_credit(
