@@ -64,7 +64,7 @@ def quieten() -> None:
     root = logging.getLogger("libp2p")
     root.setLevel(logging.CRITICAL)
     root.propagate = False
-    if not any(isinstance(handler, logging.NullHandler) for handler in root.handlers):
+    if logging.NullHandler not in map(type, root.handlers):
         root.addHandler(logging.NullHandler())
 
 
