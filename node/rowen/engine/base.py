@@ -16,7 +16,7 @@ from rowen.protocol.jobs import ChatInput, Finish
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of output, as the engine made it.
+    """A piece of output: what the engine made since the last one was read, joined.
 
     Attributes:
         text: Whole characters only; may be empty while units rise (a token inside a

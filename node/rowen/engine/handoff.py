@@ -16,6 +16,9 @@ from rowen.protocol.errors import Unavailable
 
 Item = Piece | Finished
 
+JOINED_MAX = 8 * 1024
+"""Characters of waiting output that are read at once."""
+
 _END = object()
 
 
@@ -81,13 +84,26 @@ class Handoff:
         await trio.lowlevel.checkpoint_if_cancelled()
         item = await self._take()
         if isinstance(item, Piece):
-            return item
+            return self._joined(item)
         self._is_over = True
         if isinstance(item, Finished):
             return item
         if isinstance(item, BaseException):
             raise item
         raise Unavailable("the engine ended its answer without saying why")
+
+    def _joined(self, piece: Piece) -> Piece:
+        """The piece with those that wait behind it, so that a reader that lags catches up."""
+        texts, units, size = [piece.text], piece.units, len(piece.text)
+        while self._items and size < JOINED_MAX:
+            following = self._items[0]
+            if not isinstance(following, Piece):
+                break
+            self._items.popleft()
+            texts.append(following.text)
+            units += following.units
+            size += len(following.text)
+        return Piece("".join(texts), units) if len(texts) > 1 else piece
 
     async def _take(self) -> Item | BaseException | object:
         while not self._items:

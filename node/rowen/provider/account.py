@@ -41,9 +41,11 @@ class JobControl:
 
     Attributes:
         scope: Cancelling it stops the engine.
+        output_units_max: What engine, order and money allow together.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, output_units_max: int) -> None:
+        self.output_units_max = output_units_max
         self.scope = trio.CancelScope()
         self._may_run = trio.Event()
         self._may_run.set()
@@ -192,7 +194,7 @@ class Account:
             job_id = job.order.job_id
             await self._keep(_order_kept(self.state, job, submit))
             self.state = seller.start(self.state, job)
-            control = self._controls[job_id] = JobControl()
+            control = self._controls[job_id] = JobControl(job.output_units_max)
             self._segments[job_id] = []
             await self._send(messages.Accepted(job_id, job.reading.input_units))
         return control
@@ -291,7 +293,8 @@ class Account:
                 self._controls[effect.job].pause()
             elif isinstance(effect, on.Resume):
                 self._controls[effect.job].resume()
-            elif isinstance(effect, on.StopEngine):
+            elif isinstance(effect, on.StopEngine) and effect.job in self._controls:
+                # A job restored from the journal has no engine to stop.
                 self._controls[effect.job].scope.cancel()
             elif isinstance(effect, on.Bill) and effect.finish is not None:
                 self._controls.pop(effect.job, None)

@@ -207,11 +207,10 @@ class Conversation:
     ) -> None:
         job_id = order.job_id
         left_s = (order.deadline_ms - self._shop.now_ms()) / 1000
-        limit = account.state.jobs[job_id].output_units_max
         with control.scope:
             with trio.move_on_after(max(0.0, left_s)) as deadline:
                 try:
-                    async with engine.generate(job_input, limit) as pieces:
+                    async with engine.generate(job_input, control.output_units_max) as pieces:
                         await self._pump(account, job_id, control, pieces)
                 except (Unavailable, UserError) as error:
                     await account.apply(on.EngineFailed(job_id, str(error)[:DETAIL_MAX]))

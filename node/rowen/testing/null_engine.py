@@ -55,9 +55,9 @@ class NullEngine:
 
 
 class _Drone:
-    _PIECE = Piece(" word", 1)
-    # Often enough for others to run, rarely enough not to be what is measured.
-    _PIECES_PER_CHECKPOINT = 64
+    _WORD = " word"
+    # What a reader finds waiting is joined, as in a real engine; so much at once at most.
+    _JOINED_MAX = 256
 
     def __init__(self, end: Finished, rate_per_s: float | None) -> None:
         self._end = end
@@ -72,13 +72,17 @@ class _Drone:
     async def __anext__(self) -> Piece | Finished:
         if self._is_over:
             raise StopAsyncIteration
-        if self._said == self._end.output_units:
+        left = self._end.output_units - self._said
+        if left == 0:
             self._is_over = True
             return self._end
+        units = min(left, self._JOINED_MAX)
         if self._rate_per_s is not None:
             # By the clock rather than by intervals, so that a late reader does not slow it down.
             await trio.sleep_until(self._started_at + self._said / self._rate_per_s)
-        elif self._said % self._PIECES_PER_CHECKPOINT == 0:
+            due = 1 + int((trio.current_time() - self._started_at) * self._rate_per_s)
+            units = min(units, max(1, due - self._said))
+        else:
             await trio.lowlevel.checkpoint()
-        self._said += 1
-        return self._PIECE
+        self._said += units
+        return Piece(self._WORD * units, units)

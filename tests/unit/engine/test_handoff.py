@@ -33,10 +33,20 @@ async def test_a_reader_gets_all_items_of_a_busy_writer_in_order() -> None:
 
     with trio.fail_after(PATIENCE_S):
         threading.Thread(target=write).start()
-        *pieces, end = [item async for item in handoff]
+        items = [item async for item in handoff]
         await over.wait()
-    assert pieces == [Piece(str(number), 1) for number in range(5_000)]
-    assert end == END
+    pieces = [item for item in items if isinstance(item, Piece)]
+    assert items == [*pieces, END]
+    assert "".join(piece.text for piece in pieces) == "".join(map(str, range(5_000)))
+    assert sum(piece.units for piece in pieces) == 5_000
+
+
+async def test_what_waits_is_read_at_once_up_to_a_limit() -> None:
+    """A reader that lags catches up in few, larger steps."""
+    handoff = Handoff()
+    handoff.put(tuple(Piece("x" * 1024, 1) for _ in range(20)))
+    handoff.put((END,))
+    assert [getattr(item, "units", None) async for item in handoff] == [8, 8, 4, None]
 
 
 async def test_a_sleeping_reader_is_woken_by_a_single_item() -> None:
