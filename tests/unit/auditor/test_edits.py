@@ -92,11 +92,11 @@ def test_any_changed_byte_fails_the_bundle_although_the_manifest_was_rewritten(
 @pytest.mark.slow
 @pytest.mark.parametrize("is_forged", [False, True])
 @pytest.mark.parametrize("name", FILES)
-def test_any_changed_bit_fails_a_larger_bundle(
+def test_any_changed_byte_fails_a_larger_bundle(
     small: Path, name: FileName, is_forged: bool
 ) -> None:
-    """Every bit of every file of a bundle with each kind of ending."""
-    for at in flips(small / name, bits=8):
+    """Every byte, three ways, of every file of a bundle with each kind of ending."""
+    for at in flips(small / name, bits=3):
         if is_forged:
             rewrite(small)
         assert judge(small).exit_code == 1, f"byte {at}"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -343,3 +345,27 @@ def test_a_finding_carries_no_control_characters(bundle: Path) -> None:
         (line,) = [line for line in lines(judge(bundle)) if line.startswith("malformed")]
         assert line.isprintable()
         assert len(line) < 1_000
+
+
+# --- what it does not do -------------------------------------------------------------------
+
+
+def test_an_audit_opens_no_socket_and_starts_no_program(bundle: Path) -> None:
+    """Threat 42: whatever the bundle says, from the first import on."""
+    program = f"""
+import sys
+banned = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork")
+def refuse(event, arguments):
+    assert not event.startswith(banned), event
+sys.addaudithook(refuse)
+from pathlib import Path
+from rowen.auditor.verify import verify
+verdict = verify(Path({str(bundle)!r}))
+assert not {{"web3", "libp2p", "httpx", "sqlalchemy"}} & set(sys.modules)
+print(verdict.exit_code)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    # The fake snapshot is none for the real reader, which is reached and refuses it.
+    assert (ran.stdout, ran.stderr) == ("1\n", "")
