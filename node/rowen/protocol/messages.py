@@ -272,7 +272,7 @@ def decode_input(raw: bytes) -> ChatInput:
 def _strict(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
     try:
         message = decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The error may quote a key of any length that the peer chose.
         raise PeerError(f"malformed message of {len(raw)} bytes: {str(error)[:200]}") from error
     # MessagePack lets one value have many encodings; hashes and signatures need one.

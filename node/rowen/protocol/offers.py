@@ -121,7 +121,7 @@ def read_offer(hello: Hello, domain: Domain, provider: bytes, now_ms: int) -> Ma
 def _read_content(raw: bytes) -> OfferContent:
     try:
         content = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         # The error may quote a key of any length that the peer chose.
         raise PeerError(f"malformed offer: {str(error)[:200]}") from error
     if _encode(content) != raw:

@@ -179,7 +179,7 @@ def test_a_field_takes_what_fits_its_type_and_no_more(statement: Statement, fiel
         top = replace(statement, **{field: LIMITS[kind] - 1})
         assert type(statement).decode(top.encode()) == top
         for wrong in (LIMITS[kind], -1):
-            with pytest.raises(ValueError, match=r"big|negative|format|argument"):
+            with pytest.raises(ValueError, match=r"int|argument|format"):
                 replace(statement, **{field: wrong}).encode()
     elif kind in ("bytes32", "address"):
         value = getattr(statement, field)
