@@ -134,7 +134,7 @@ def _load(path: Path, password: str) -> Key:
             raise ValueError("scrypt's work factor is out of range")
         secret = decode_keyfile_json(stored, password.encode())
         key = Key(secret)
-    except Exception as error:
+    except Exception as error:  # eth_keyfile raises anything on a damaged file
         if "MAC mismatch" in str(error):
             raise UserError(f"wrong password for {path}, or the file is damaged") from error
         raise _damaged(path) from error

@@ -1,4 +1,4 @@
-"""Ethereum's state proofs, checked over bytes: RLP and the Merkle Patricia trie, reading only.
+"""Ethereum's state proofs, checked over bytes: RLP and the Merkle Patricia trie.
 
 Written out, instead of taken from ``rlp`` and ``trie``, because the input is a stranger's: no
 recursion, nothing decoded that is not needed, one kind of error. The libraries are the oracle
@@ -17,6 +17,14 @@ _NODES_MAX: Final = 65
 """A key has 64 nibbles, and each node but the last uses one at least."""
 
 EMPTY_ROOT: Final = keccak(b"\x80")
+
+
+def encode_list(items: Sequence[bytes | int]) -> bytes:
+    """An RLP list of strings and non-negative integers."""
+    body = b"".join(
+        _encode(item if isinstance(item, bytes) else _big_endian(item)) for item in items
+    )
+    return _head(len(body), 0xC0) + body
 
 
 def split_list(encoded: bytes) -> list[bytes]:
@@ -89,6 +97,24 @@ def lookup(root: bytes, key: bytes, proof: Sequence[bytes]) -> bytes | None:
         path = below
         # A node shorter than a hash stands inside its parent; a longer one is referred to.
         node = child if child[0] >= 0xC0 else _hashed(nodes, payload(child))
+
+
+def _encode(raw: bytes) -> bytes:
+    if len(raw) == 1 and raw[0] < 0x80:
+        return raw
+    return _head(len(raw), 0x80) + raw
+
+
+def _head(size: int, offset: int) -> bytes:
+    if size <= 55:
+        return bytes((offset + size,))
+    width = _big_endian(size)
+    return bytes((offset + 55 + len(width),)) + width
+
+
+def _big_endian(value: int) -> bytes:
+    """Without leading zeros, so that 0 is empty."""
+    return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def _hashed(nodes: Iterator[bytes], expected: bytes) -> bytes:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from rowen.chain.foreign import recursion_limit_kept
 from rowen.protocol.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ class Rpc:
 
     def _connect(self) -> HTTPProvider:
         from requests import Session
-        from web3 import HTTPProvider
+
+        with recursion_limit_kept():
+            from web3 import HTTPProvider
 
         for library in ("web3", "urllib3"):
             # Their debug logs hold whole URLs, and so access keys.

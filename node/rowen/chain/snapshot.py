@@ -16,6 +16,7 @@ from rowen.chain.events import (
     Unlocked,
     UnlockRequested,
 )
+from rowen.chain.merkle_patricia import encode_list
 from rowen.chain.proofs import ChainSnapshot, RawLog, SlotProof, slot_of, verify
 from rowen.chain.rpc import Rpc, from_hex, quantity, to_hex
 from rowen.protocol.errors import PeerError, Unavailable
@@ -94,16 +95,13 @@ def encode_header(block: Any) -> bytes:
     Raises:
         ValueError, TypeError, KeyError: It is no block.
     """
-    import rlp
-
-    encoded: bytes = rlp.encode(
+    return encode_list(
         [
             from_hex(block[name]) if kind is bytes else quantity(block[name])
             for name, kind in _HEADER_FIELDS
             if name in block
         ]
     )
-    return encoded
 
 
 async def _logs(

@@ -8,11 +8,12 @@ ever mined.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
+from rowen.chain.foreign import recursion_limit_kept
+from rowen.chain.merkle_patricia import number, payload, split_list
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.signing import Key
 
@@ -169,7 +170,8 @@ class Transaction:
 
     def signed(self, key: Key, intent: str) -> Attempt:
         """An attempt, ready to journal. Imports eth_account: about a second, the first time."""
-        from eth_account import Account
+        with recursion_limit_kept():
+            from eth_account import Account
 
         signed = Account.sign_transaction(
             {
@@ -196,18 +198,14 @@ class Transaction:
     @staticmethod
     def read(raw: bytes) -> Transaction:
         """From the bytes of an attempt of ours. Source: EIP-1559."""
-        import rlp
-
         assert raw[0] == 2, "the journal holds EIP-1559 transactions only"
-        fields: Sequence[bytes] = rlp.decode(raw[1:])
-        chain_id, nonce, tip_wei, total_wei, gas = (
-            int.from_bytes(field, "big") for field in fields[:5]
-        )
+        fields = split_list(raw[1:])
+        chain_id, nonce, tip_wei, total_wei, gas = (number(field) for field in fields[:5])
         return Transaction(
             chain_id=chain_id,
             nonce=nonce,
-            to=fields[5],
-            data=fields[7],
+            to=payload(fields[5]),
+            data=payload(fields[7]),
             gas=gas,
             fee=Fee(total_wei, tip_wei),
         )

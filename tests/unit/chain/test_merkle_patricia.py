@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trie import HexaryTrie
 
-from rowen.chain.merkle_patricia import EMPTY_ROOT, lookup, number, payload, split_list
+from rowen.chain.merkle_patricia import EMPTY_ROOT, encode_list, lookup, number, payload, split_list
 from rowen.protocol.errors import PeerError
 from rowen.protocol.ids import keccak
 
@@ -84,6 +84,11 @@ def test_lists_split_as_the_library_encodes_them(items: list[bytes] | bytes) -> 
         assert payload(encoded) == items
     else:
         assert split_list(encoded) == [rlp.encode(item) for item in items]
+
+
+@given(items=st.lists(st.one_of(st.binary(max_size=300), st.integers(0, 2**256 - 1)), max_size=40))
+def test_lists_encode_as_the_library_encodes_them(items: list[bytes | int]) -> None:
+    assert encode_list(items) == rlp.encode(items)
 
 
 def test_nesting_costs_nothing() -> None:
