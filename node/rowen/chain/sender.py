@@ -118,9 +118,8 @@ class Sender:
     ) -> Attempt:
         gas = max(await self._estimate(call, to, data), gas_min)
         fee = first_fee(*await self._prices(), self._policy)
-        missing_wei = gas * fee.total_max_wei - await self._number(
-            "eth_getBalance", to_hex(self.address), "latest"
-        )
+        balance_wei, next_nonce = await self._account()
+        missing_wei = gas * fee.total_max_wei - balance_wei
         if missing_wei > 0:
             raise UserError(
                 f"{format_address(self.address)} needs {missing_wei} more wei for gas"
@@ -128,7 +127,7 @@ class Sender:
             )
         tx = Transaction(
             chain_id=self._chain_id,
-            nonce=await self._next_nonce(),
+            nonce=next_nonce,
             to=to,
             data=data,
             gas=gas,
@@ -147,18 +146,28 @@ class Sender:
         # The state may move before the transaction is mined. Unused gas costs nothing.
         return gas * 5 // 4
 
-    async def _next_nonce(self) -> int:
-        mined = await self._number("eth_getTransactionCount", to_hex(self.address), "latest")
-        waiting = await self._number("eth_getTransactionCount", to_hex(self.address), "pending")
+    async def _account(self) -> tuple[int, int]:
+        """What the key has for gas, in wei, and its next free nonce."""
+        address = to_hex(self.address)
+        answers = await self._rpc.batch(
+            [
+                ("eth_getBalance", (address, "latest")),
+                ("eth_getTransactionCount", (address, "latest")),
+                ("eth_getTransactionCount", (address, "pending")),
+            ]
+        )
+        with self._rpc.reading("eth_getTransactionCount"):
+            balance_wei, mined, waiting = (quantity(answer) for answer in answers)
         ours = [attempt.nonce + 1 for attempt in await self._journal.pending(self.address)]
-        return max(mined, waiting, *ours)
+        return balance_wei, max(mined, waiting, *ours)
 
     async def _prices(self) -> tuple[int, int]:
         """The newest block's base fee and the tip that is usual, wei per unit of gas."""
-        block = await self._rpc.call("eth_getBlockByNumber", "latest", False)
+        block, tip_wei = await self._rpc.batch(
+            [("eth_getBlockByNumber", ("latest", False)), ("eth_maxPriorityFeePerGas", ())]
+        )
         with self._rpc.reading("eth_getBlockByNumber"):
-            base_fee_wei = quantity(block["baseFeePerGas"])
-        return base_fee_wei, await self._number("eth_maxPriorityFeePerGas")
+            return quantity(block["baseFeePerGas"]), quantity(tip_wei)
 
     async def _send(self, attempt: Attempt) -> None:
         """Sends a journaled attempt; being known, mined or too cheap is no failure."""
