@@ -46,8 +46,13 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str = ""
 
 
-async def serve_control(home: Home, answerers: Mapping[str, Answerer]) -> None:
-    """Answers until cancelled.
+async def serve_control(
+    home: Home,
+    answerers: Mapping[str, Answerer],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answers until cancelled; started once somebody can ask.
 
     Raises:
         UserError: The socket's path is too long for the system.
@@ -65,6 +70,7 @@ async def serve_control(home: Home, answerers: Mapping[str, Answerer]) -> None:
         await listener.bind(str(path))
         path.chmod(0o600)
         listener.listen(16)
+        task_status.started()
         async with trio.open_nursery() as nursery:
             while True:
                 peer, _ = await listener.accept()

@@ -102,12 +102,19 @@ class Daemon:
         self.network = network
         self._config = config
 
-    async def run(self, home: Home, answerers: Mapping[str, Answerer] | None = None) -> None:
+    async def run(
+        self,
+        home: Home,
+        answerers: Mapping[str, Answerer] | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Serves, claims, and answers the control socket until cancelled or broken.
 
         Args:
             home: Where the socket is.
             answerers: More than ``status`` and ``settle`` to answer there.
+            task_status: Started once the socket takes questions.
 
         Raises:
             ExceptionGroup: The disk failed or one of our own rules is broken.
@@ -116,7 +123,8 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.provider.run)
             nursery.start_soon(self._claim)
-            nursery.start_soon(serve_control, home, {**own, **(answerers or {})})
+            await nursery.start(serve_control, home, {**own, **(answerers or {})})
+            task_status.started()
 
     async def status(self) -> ProviderReport:
         """The node at this moment. A chain that does not answer is said, not raised."""
