@@ -38,10 +38,11 @@ def export_bundle(home: Home, password_file: Path | None, directory: Path, *, as
         if answer is not None:
             manifest = msgspec.convert(answer, Manifest)
         else:
+            from rowen.cli.bundles import write_bundle
             from rowen.provider.daemon import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
-                manifest = await till.export(path)
+                manifest = await write_bundle(till, path, confirmations=config.chain.confirmations)
         document = document_of(path, manifest)
         show(document, as_json=as_json, for_people=lambda screen: _print_export(screen, document))
         return Exit.OK

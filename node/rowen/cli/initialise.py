@@ -132,6 +132,11 @@ def write_settings(home: Home, values: dict[str, object], work: _Work | None = N
         work.note(home.config, is_new=is_new)
 
 
+def write_password(home: Home, password: str) -> None:
+    """Keeps a password beside the keys, readable by this user only."""
+    _write_new(home.password, password + "\n")
+
+
 def _password(home: Home, file: Path | None, work: _Work, *, asks: bool) -> str:
     """The password of the keys that are there, or a new one; "" when nothing has to be made."""
     keys = (home.operator_key, home.wallet_key, home.session_key)
@@ -146,7 +151,7 @@ def _password(home: Home, file: Path | None, work: _Work, *, asks: bool) -> str:
     password = new_password() if asks else ""
     if not password:
         password = secrets.token_urlsafe(PASSWORD_BYTES)
-        _write_new(home.password, password + "\n")
+        write_password(home, password)
         work.note(home.password, is_new=True)
     return password
 

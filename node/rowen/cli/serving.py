@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import trio
 from rich.console import Console
 
 # Imported for its time only: before trio runs, Ctrl-C ends an import of seconds at once.
 import rowen.p2p.host  # noqa: F401 - see above
 from rowen.cli.documents import ServingDocument
-from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
 from rowen.cli.people import facts, price
@@ -31,15 +35,19 @@ def serve_node(
     config = load_config(home.config)
     password = password_for(home, password_file)
 
-    async def work() -> int:
+    async def work() -> None:
         async with trio.open_nursery() as nursery:
             if on_leash:
                 nursery.start_soon(_cancel_at_end_of_input, nursery.cancel_scope)
-            async with open_daemon(home, config, password) as daemon:
+            async with (
+                open_daemon(home, config, password) as daemon,
+                trio.open_nursery() as running,
+            ):
+                export = partial(_export, daemon, config.chain.confirmations)
+                # Whoever reads that we serve may ask us something in the next moment.
+                await running.start(daemon.run, home, {"export": export})
                 document = _document(daemon)
                 show(document, as_json=as_json, for_people=lambda s: _introduce(s, document))
-                await daemon.run(home)
-        return Exit.OK
 
     return run_async(work)
 
@@ -50,6 +58,18 @@ async def _cancel_at_end_of_input(scope: trio.CancelScope) -> None:
         while await stream.receive_some(1024):
             pass
     scope.cancel()
+
+
+async def _export(
+    daemon: Daemon, confirmations: int, arguments: Mapping[str, Any]
+) -> msgspec.Struct:
+    # In a thread: the first time this imports what proves the chain, and jobs are running.
+    bundles = await trio.to_thread.run_sync(import_module, "rowen.cli.bundles")
+    path = Path(str(arguments["path"]))
+    manifest: msgspec.Struct = await bundles.write_bundle(
+        daemon.till, path, confirmations=confirmations
+    )
+    return manifest
 
 
 def _document(daemon: Daemon) -> ServingDocument:
