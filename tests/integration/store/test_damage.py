@@ -120,7 +120,7 @@ async def flip_everywhere(victim: Path, expected: list[list[object]], flips_per_
     return errors
 
 
-@pytest.mark.parametrize("flips_per_page", [3, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips_per_page", [3, pytest.param(25, marks=pytest.mark.slow)])
 async def test_a_flipped_byte_is_an_error_or_changes_nothing(
     path: Path, flips_per_page: int
 ) -> None:
@@ -191,7 +191,7 @@ async def test_a_killed_process_leaves_its_log_and_nothing_is_lost(
     assert await look(copy) == told[-1]
 
 
-@pytest.mark.parametrize("flips_per_page", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips_per_page", [1, pytest.param(10, marks=pytest.mark.slow)])
 async def test_a_log_broken_in_the_middle_is_an_error(
     path: Path, tmp_path: Path, flips_per_page: int
 ) -> None:
