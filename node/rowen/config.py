@@ -42,12 +42,14 @@ class ChainConfig:
         chain_id: EIP-155 id; every endpoint must be on it.
         escrow: Address of the RowenEscrow contract; empty until it is set.
         confirmations: Blocks on top of a deposit or claim before it counts.
+        fee_max_gwei: Never more than this for a unit of gas, all included.
     """
 
     rpc: tuple[str, ...] = ("http://127.0.0.1:8545",)
     chain_id: int = 31337
     escrow: str = ""
     confirmations: int = 2
+    fee_max_gwei: int = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import trio
 
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import Rpc
-from rowen.chain.transactions import FeePolicy, TransactionLog
+from rowen.chain.transactions import GWEI, FeePolicy, TransactionLog
 from rowen.chain.wallet import RpcWallet
 from rowen.config import ChainConfig
 from rowen.protocol.errors import UserError
@@ -57,7 +57,7 @@ async def open_wallet(
         key,
         log,
         confirmations=config.confirmations,
-        policy=FeePolicy(poll_s=POLL_S),
+        policy=FeePolicy(fee_max_wei=config.fee_max_gwei * GWEI, poll_s=POLL_S),
     )
     await wallet.recover()
     return wallet

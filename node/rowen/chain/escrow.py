@@ -235,7 +235,7 @@ async def _check(rpc: Rpc, chain_id: int, escrow: bytes) -> None:
     if actual != chain_id:
         raise UserError(
             f"{rpc.endpoint} is on chain {actual}, expected {chain_id}:"
-            " correct chain.rpc or chain.id"
+            " correct chain.rpc or chain.chain_id"
         )
     answer = await rpc.call("eth_getCode", to_hex(escrow), "latest")
     with rpc.reading("eth_getCode"):
