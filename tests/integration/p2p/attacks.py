@@ -10,7 +10,7 @@ from typing import cast
 import trio
 import trio.testing
 from libp2p.exceptions import BaseLibp2pError
-from tests.integration.p2p.worlds import LOOPBACK, key
+from tests.integration.p2p.worlds import HANG_S, LOOPBACK, key
 
 from rowen.p2p.addresses import host_of, parse_dial_address, port_of
 from rowen.p2p.hardening.swarm import HardenedSwarm
@@ -25,13 +25,18 @@ MULTISTREAM = b"\x13/multistream/1.0.0\n"
 
 @asynccontextmanager
 async def node(
-    name: object, *, limits: Limits | None = None, listen: tuple[str, ...] = (LOOPBACK,)
+    name: object,
+    *,
+    limits: Limits | None = None,
+    listen: tuple[str, ...] = (LOOPBACK,),
+    hang_s: float = HANG_S,
 ) -> AsyncIterator[Network]:
-    """Run a real node."""
+    """Run a real node, for a bounded time."""
     from rowen.p2p.host import open_network
 
-    async with open_network(key(name), listen=listen, limits=limits) as network:
-        yield network
+    with trio.fail_after(hang_s):
+        async with open_network(key(name), listen=listen, limits=limits) as network:
+            yield network
 
 
 def swarm_of(network: Network) -> HardenedSwarm:
@@ -119,7 +124,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def until_blocked(condition: Callable[[], object]) -> None:
     """Do the same on a clock that stands still."""
-    for _ in range(200):
+    for _ in range(1000):
         if condition():
             return
         await trio.testing.wait_all_tasks_blocked(0.005)

@@ -32,7 +32,7 @@ from tests.integration.p2p.attacks import (
     until_blocked,
     write_raw,
 )
-from tests.integration.p2p.worlds import HANG_S, LOOPBACK, echo, key, pour, read_all
+from tests.integration.p2p.worlds import LOOPBACK, echo, key, pour, read_all
 
 from rowen.p2p.hardening.yamux import Yamux
 from rowen.p2p.hardening.yamux_stream import (
@@ -46,13 +46,6 @@ from rowen.p2p.limits import Limits
 from rowen.p2p.network import Stream
 from rowen.p2p.session import open_session
 from rowen.protocol.errors import Unavailable
-
-
-@pytest.fixture(autouse=True)
-async def hang_guard() -> object:
-    with trio.fail_after(HANG_S):
-        yield
-
 
 # ---- row 1: exceptions in stream handlers
 
@@ -366,10 +359,12 @@ async def test_row_8_every_known_address_is_tried() -> None:
 
 # ---- row 9: dead peers
 
+DAY_S = 86_400.0  # of a clock that jumps
+
 
 async def test_row_9_a_silent_connection_is_dropped(mock_clock: trio.testing.MockClock) -> None:
     """Stock: still "connected" to a black hole after 75 s."""
-    async with node("server") as server, node("mallory") as mallory:
+    async with node("server", hang_s=DAY_S) as server, node("mallory", hang_s=DAY_S) as mallory:
         server.set_handler(echo)
         conn = await connect(mallory, server.addresses[0])
         await conn.open_stream()
@@ -388,7 +383,7 @@ async def test_row_9_a_live_connection_is_kept_through_silence(
     mock_clock: trio.testing.MockClock,
 ) -> None:
     """Pings are answered, so hours without traffic change nothing."""
-    async with node("server") as server, node("client") as client:
+    async with node("server", hang_s=DAY_S) as server, node("client", hang_s=DAY_S) as client:
         server.set_handler(echo)
         stream = await client.dial(server.addresses[0])
         for _ in range(40):
@@ -568,7 +563,15 @@ async def test_row_13_a_dial_does_not_sleep(mock_clock: trio.testing.MockClock) 
     """Stock: every dial sleeps 250 ms. On a clock that stands still it would never return."""
     async with node("server") as server, node("client") as client:
         server.set_handler(echo)
-        await says_hello(client, server.addresses[0])
+        served = trio.Event()
+
+        async def visit() -> None:
+            await says_hello(client, server.addresses[0])
+            served.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(visit)
+            await until_blocked(served.is_set)
         assert trio.current_time() == 0
 
 

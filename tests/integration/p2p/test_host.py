@@ -8,17 +8,11 @@ import sys
 import pytest
 import trio
 from tests.integration.p2p.attacks import node, says_hello
-from tests.integration.p2p.worlds import HANG_S, LOOPBACK, echo, key
+from tests.integration.p2p.worlds import LOOPBACK, echo, key
 
 from rowen.p2p import hardening
 from rowen.p2p.host import open_network
 from rowen.protocol.errors import UserError
-
-
-@pytest.fixture(autouse=True)
-async def hang_guard() -> object:
-    with trio.fail_after(HANG_S):
-        yield
 
 
 async def test_a_taken_port_is_named_and_the_message_says_what_to_do() -> None:
