@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from rowen.auditor.collection import verify_all
 from rowen.auditor.verdict import Pins, Status, Verdict, lines
-from rowen.auditor.verify import verify
 from rowen.cli.output import console
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import parse_address
@@ -52,8 +52,8 @@ def verify_bundle(
 
 
 def judge(directory: Path, pins: Pins) -> Verdict:
-    """Judges the bundle in a folder; opens no socket."""
-    return verify(directory, pins)
+    """Judges the bundle in a folder, or all bundles in it; opens no socket."""
+    return verify_all(directory, pins)
 
 
 def print_verdict(screen: Console, verdict: Verdict, *, indent: int = 0) -> None:
