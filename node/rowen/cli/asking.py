@@ -115,13 +115,16 @@ def result_line(answer: Answer, clock: Clock, model: str) -> ResultLine:
 
 def part_entry(part: Part) -> PartEntry:
     """One provider's contribution as a document."""
+    newest = part.receipts[-1][0] if part.receipts else None
     return PartEntry(
         provider=format_address(part.provider),
         variant="0x" + part.variant.id.hex(),
         input_units=part.input_units,
         output_units=part.output_units,
+        billed_units=newest.output_units if newest else 0,
         cost=str(part.paid),
         receipts=[receipt.sequence for receipt, _ in part.receipts],
+        voucher_total=str(newest.total) if newest else None,
         is_settled=part.is_settled,
     )
 

@@ -48,7 +48,8 @@ class DemoRecovery(Document, frozen=True):
 
     Attributes:
         provider: Whose.
-        killed_after_units: Tokens the client had of the answer when SIGKILL was sent.
+        delivered_units: Tokens the client had received from it when it died.
+        billed_units: Of these, on receipts; the others are the provider's loss.
         paid_before: What the client had promised when the provider died.
         unpaid_found: Receipts the restarted provider had no voucher for.
         unpaid_left: The same once the client was back.
@@ -57,7 +58,8 @@ class DemoRecovery(Document, frozen=True):
     """
 
     provider: Address
-    killed_after_units: Count
+    delivered_units: Count
+    billed_units: Count
     paid_before: Amount
     unpaid_found: Count
     unpaid_left: Count

@@ -302,14 +302,28 @@ class TextLine(Document, frozen=True, tag_field="type", tag="text"):
 
 
 class PartEntry(Document, frozen=True):
-    """What one provider contributed to an answer."""
+    """What one provider contributed to an answer.
+
+    Attributes:
+        provider: Whose part.
+        variant: What it ran.
+        input_units: Prompt tokens.
+        output_units: Tokens received; all of them are billed unless the provider vanished.
+        billed_units: Of these, on receipts.
+        cost: What its receipts add up to.
+        receipts: Their numbers in the channel's log.
+        voucher_total: What the channel's newest voucher then promised in all; null without one.
+        is_settled: Whether its last receipt came.
+    """
 
     provider: Address
     variant: Hash
     input_units: Count
     output_units: Count
+    billed_units: Count
     cost: Amount
     receipts: list[Count]
+    voucher_total: Amount | None
     is_settled: bool
 
 

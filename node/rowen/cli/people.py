@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rowen.protocol.amounts import format_usd
+from rowen.protocol.amounts import TOKEN_DECIMALS, format_usd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,12 @@ def short(text: str) -> str:
 def dollars(units: int | str) -> str:
     """Token units as dollars."""
     return format_usd(int(units))
+
+
+def column_dollars(units: int | str) -> str:
+    """Token units as dollars to the last digit, so that a column of them aligns."""
+    whole, part = divmod(int(units), 10**TOKEN_DECIMALS)
+    return f"${whole:,}.{part:0{TOKEN_DECIMALS}d}"
 
 
 def price(per_million: int | str) -> str:

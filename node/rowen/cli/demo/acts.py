@@ -14,6 +14,7 @@ from rowen.cli.asking import Clock, part_entry
 from rowen.cli.demo.screen import Screen
 from rowen.cli.demo.stage import Player, Stage
 from rowen.cli.demo_document import DemoAnswer, DemoRecovery, DemoSettlement
+from rowen.cli.documents import PartEntry
 from rowen.cli.quoting import turned
 from rowen.cli.settling import transaction_of
 from rowen.client.answer import Answer
@@ -40,12 +41,12 @@ class Killed:
 
     Attributes:
         player: Who.
-        after_units: Tokens the client had by then.
+        part: What it contributed before it died.
         owed: What the client had promised it, token units.
     """
 
     player: Player
-    after_units: int
+    part: PartEntry
     owed: int
 
 
@@ -75,26 +76,26 @@ async def kill_and_continue(
     stage: Stage, screen: Screen, question: str, max_output: int, after_units: int
 ) -> tuple[DemoAnswer, Killed]:
     """Asks, and kills whoever answers after so many tokens; another provider goes on."""
-    victims: list[tuple[Player, int]] = []
+    victims: list[Player] = []
 
     async def strike(answer: Answer) -> bool:
         if not victims and answer.output_units >= after_units:
             player = stage.player(answer.parts[-1].provider)
-            victims.append((player, answer.output_units))
+            victims.append(player)
             await player.process.kill()
             screen.aside(f"{player.process.name} is killed with SIGKILL")
         return False
 
     answer = await _ask(stage, screen, "continued", question, max_output, strike)
     require(bool(victims), "the answer ended before its provider could be killed")
-    player, units = victims[0]
+    player = victims[0]
     providers = [part.provider for part in answer.parts]
     require(
         len(providers) == 2 and len(set(providers)) == 2,
         f"one provider should have continued another's answer; it came from {providers}",
     )
     owed = (await stage.buyer.channel(player.address)).owed
-    return answer, Killed(player=player, after_units=units, owed=owed)
+    return answer, Killed(player=player, part=answer.parts[0], owed=owed)
 
 
 async def recover(stage: Stage, killed: Killed) -> DemoRecovery:
@@ -111,7 +112,8 @@ async def recover(stage: Stage, killed: Killed) -> DemoRecovery:
     owed = (await stage.buyer.channel(player.address)).owed
     return DemoRecovery(
         provider=player.shown.address,
-        killed_after_units=killed.after_units,
+        delivered_units=killed.part.output_units,
+        billed_units=killed.part.billed_units,
         paid_before=str(killed.owed),
         unpaid_found=_unpaid(found),
         unpaid_left=_unpaid(left),

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trio
+
 from rowen.cli.demo.play import play
 from rowen.cli.demo.screen import Screen, Silent
+from rowen.cli.demo.stage import Places
 from rowen.cli.demo.terminal import Terminal
 from rowen.cli.exits import Exit
 from rowen.cli.output import console, print_json
 from rowen.cli.runner import run_async
 from rowen.config import DEFAULT_MODEL
-from rowen.engine.models import pull
+from rowen.engine.models import entry, pull
 from rowen.home import Home
 from rowen.log import set_up_logs
 from rowen.protocol.errors import UserError
@@ -33,10 +36,14 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
 
     async def work() -> int:
         screen.opening()
+        began_s = trio.current_time()
         with screen.downloading(DEFAULT_MODEL) as progress:
             await pull(DEFAULT_MODEL, models, progress)
-        with _folder(keep) as folder:
-            document = await play(folder, models, screen, is_kept=keep is not None)
+        known = entry(DEFAULT_MODEL)
+        about = f"{known.model} {known.precision}, {known.size_bytes / 1e6:.0f} MB: quick, not wise"
+        screen.ready("model", (about,), trio.current_time() - began_s)
+        with _places(keep, models) as places:
+            document = await play(places, screen)
         if as_json:
             print_json(document)
         return Exit.OK if document.is_consistent else Exit.FAILED
@@ -45,17 +52,18 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """A new folder, removed afterwards unless it is to be kept."""
-    if keep is None:
-        # Removed however this ends; short, because a socket's path must be.
-        folder = Path(tempfile.mkdtemp(prefix="rowen-demo-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return
-    folder = keep.expanduser().absolute()
+def _places(keep: Path | None, models: Path) -> Iterator[Places]:
+    """New folders; all but the one that is to be kept go away, however this ends."""
+    kept = None if keep is None else _new_folder(keep.expanduser().absolute())
+    scratch = Path(tempfile.mkdtemp(prefix="rowen-demo-"))
+    try:
+        folder = kept or scratch
+        yield Places(folder=folder, scratch=scratch, models=models, is_kept=kept is not None)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _new_folder(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_empty = not any(folder.iterdir())
@@ -63,4 +71,4 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         raise UserError(f"cannot use {folder}: {error.strerror}") from error
     if not is_empty:
         raise UserError(f"{folder} is not empty: name a new folder")
-    yield folder
+    return folder

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from rowen.cli.demo import acts
 from rowen.cli.demo.evidence import Bundle, audit_all, export_all
 from rowen.cli.demo.screen import Screen
-from rowen.cli.demo.stage import Player, Stage, open_stage
+from rowen.cli.demo.stage import Places, Player, Stage, open_stage
 from rowen.cli.demo_document import (
     DemoAnswer,
     DemoAudit,
@@ -21,11 +20,11 @@ from rowen.cli.demo_document import (
 )
 
 PLANTS: Final = "Explain in simple words how plants make food from sunlight."
-SKY: Final = "Why is the sky blue?"
+SKY: Final = "Why is the sky blue? Answer in a short paragraph."
 GRAVITY: Final = "What is gravity?"
-OUTPUT_MAX: Final = 96
-CANCEL_AFTER: Final = 24
-KILL_AFTER: Final = 36
+OUTPUT_MAX: Final = 128
+CANCEL_AFTER: Final = 25
+KILL_AFTER: Final = 40
 SETTLE_S: Final = 30.0
 
 
@@ -52,14 +51,12 @@ class _Played:
     bundles: list[Bundle]
 
 
-async def play(folder: Path, models: Path, screen: Screen, *, is_kept: bool) -> DemoDocument:
+async def play(places: Places, screen: Screen) -> DemoDocument:
     """Plays everything; the document says whether all parties agree.
 
     Args:
-        folder: Empty, for homes, logs and evidence.
-        models: Where the model is.
+        places: Where everything lies.
         screen: The audience.
-        is_kept: Whether the folder outlives the demo.
 
     Raises:
         PeerError: Something is not as it must be.
@@ -67,11 +64,11 @@ async def play(folder: Path, models: Path, screen: Screen, *, is_kept: bool) -> 
         UserError: Something is missing on this machine.
     """
     began_s = time.monotonic()
-    async with open_stage(folder, models, screen) as stage:
+    async with open_stage(places, screen) as stage:
         played = await _play_acts(stage, screen)
     screen.act("The audit", "Chain and providers are off. The auditor has a folder and four pins.")
     with screen.waiting("checking every signature, price and total"):
-        audits = await audit_all(played.bundles, is_kept=is_kept)
+        audits = await audit_all(played.bundles, is_kept=places.is_kept)
     screen.audited(audits)
     books = [_books(t, a) for t, a in zip(played.totals, audits, strict=True)]
     stage = played.stage
@@ -88,7 +85,7 @@ async def play(folder: Path, models: Path, screen: Screen, *, is_kept: bool) -> 
         audits=audits,
         books=books,
         elapsed_ms=round((time.monotonic() - began_s) * 1000),
-        kept=str(folder) if is_kept else None,
+        kept=str(places.folder) if places.is_kept else None,
     )
     screen.closing(document)
     return document
@@ -98,9 +95,9 @@ async def _play_acts(stage: Stage, screen: Screen) -> _Played:
     screen.act("An answer", "It streams from the cheapest provider and is paid for as it comes.")
     answers = [await acts.buy(stage, screen, PLANTS, OUTPUT_MAX)]
     screen.act("A change of mind", "The client cancels in the middle and pays for what it got.")
-    answers.append(await acts.cancel(stage, screen, SKY, OUTPUT_MAX, CANCEL_AFTER))
+    answers.append(await acts.cancel(stage, screen, GRAVITY, OUTPUT_MAX, CANCEL_AFTER))
     screen.act("A power cut", "The provider dies in mid-sentence; the other one goes on.")
-    answer, killed = await acts.kill_and_continue(stage, screen, GRAVITY, OUTPUT_MAX, KILL_AFTER)
+    answer, killed = await acts.kill_and_continue(stage, screen, SKY, OUTPUT_MAX, KILL_AFTER)
     answers.append(answer)
     name = killed.player.process.name
     screen.act("The return", f"{name} starts again from its journal; it and the client compare.")

@@ -40,11 +40,7 @@ class ProviderProcess:
         self.log = log
         self._environment = environment
         self._process: trio.Process | None = None
-
-    @property
-    def has_died(self) -> bool:
-        """Whether it was started and ended without being asked to."""
-        return self._process is not None and self._process.poll() is not None
+        self._is_ready = False
 
     async def start(self) -> ServingDocument:
         """Starts it and waits until it serves.
@@ -66,7 +62,9 @@ class ProviderProcess:
                 start_new_session=True,
             )
         with trio.move_on_after(READY_S):
-            return self._read_ready(await self._first_line())
+            serving = self._read_ready(await self._first_line())
+            self._is_ready = True
+            return serving
         raise Unavailable(f"{self.name} was not ready after {READY_S:g} s; {self.log_tail()}")
 
     async def kill(self) -> None:
@@ -82,8 +80,10 @@ class ProviderProcess:
             return
         process = self._process
         assert process.stdin is not None
+        # One that is still starting has nothing to finish, and hears nothing either.
+        patience_s = STOP_S if self._is_ready else 0.0
         with trio.CancelScope(shield=True):
-            with trio.move_on_after(STOP_S):
+            with trio.move_on_after(patience_s):
                 await process.stdin.aclose()
                 await process.wait()
             if process.poll() is None:
@@ -127,17 +127,20 @@ class ProviderProcess:
             if stream is not None:
                 await stream.aclose()
         self._process = None
+        self._is_ready = False
 
 
-def node_environment(models: Path) -> dict[str, str]:
+def node_environment(models: Path, scratch: Path) -> dict[str, str]:
     """What a demo's node sees: none of the user's own settings, and one quiet engine thread.
 
     Args:
         models: Where the model is; shared by the nodes.
+        scratch: For temporary files, which a killed node leaves behind.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROWEN_")}
     return kept | {
         "ROWEN_MODELS_DIR": str(models),
+        "TMPDIR": str(scratch),
         "NO_COLOR": "1",
         # Spinning threads of two engines starve each other a hundredfold.
         "OMP_NUM_THREADS": "1",

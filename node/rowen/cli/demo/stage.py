@@ -43,7 +43,24 @@ CAST: Final = (("alder", "0.05", "0.20"), ("birch", "0.06", "0.26"))
 _SCRYPT_N: Final = 2**12
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where the demo keeps things.
+
+    Attributes:
+        folder: Empty, for homes, logs and evidence.
+        scratch: For temporary files of the nodes; short, because sockets lie there.
+        models: Where the model is.
+        is_kept: Whether the folder outlives the demo.
+    """
+
+    folder: Path
+    scratch: Path
+    models: Path
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Player:
     """A provider on the stage.
 
@@ -102,12 +119,11 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, models: Path, screen: Screen) -> AsyncIterator[Stage]:
+async def open_stage(places: Places, screen: Screen) -> AsyncIterator[Stage]:
     """Sets everything up, and takes it down however the block ends.
 
     Args:
-        folder: An empty folder of this demo's own.
-        models: Where the model is.
+        places: Where everything lies.
         screen: Told what stands.
 
     Raises:
@@ -121,25 +137,31 @@ async def open_stage(folder: Path, models: Path, screen: Screen) -> AsyncIterato
         where = f"{devnet.url}, chain {domain.chain_id}"
         screen.ready("chain", (where, f"escrow {format_address(domain.escrow)}"), took())
         with screen.waiting("starting two providers"), _timed() as took:
-            cast = await _start_all(stack, folder, devnet, node_environment(models))
+            cast = await _start_all(stack, places, devnet)
         players = tuple(player for player, _ in cast)
         screen.cast([player.shown for player in players])
         for player in players:
-            screen.ready(player.process.name, player.shown.addresses, took())
+            screen.ready(player.process.name, _facts(player), took())
         with screen.waiting("opening two channels"), _timed() as took:
-            home, password, config = await _make_client(folder, devnet, players)
+            home, password, config = await _make_client(places.folder, devnet, players)
             buyer = await stack.enter_async_context(open_buyer(home, config, password))
             await _open_channels(buyer, players)
         locked = [f"{dollars(DEPOSIT)} with {player.process.name}" for player in players]
         screen.ready("client", (f"locked {' and '.join(locked)}",), took())
         yield Stage(
-            folder=folder,
+            folder=places.folder,
             devnet=devnet,
             players=players,
             buyer=buyer,
             model=cast[0][1].model,
             precision=cast[0][1].precision,
         )
+
+
+def _facts(player: Player) -> tuple[str, ...]:
+    shown = player.shown
+    prices = f"{dollars(shown.price_input)} in, {dollars(shown.price_output)} out"
+    return (f"sells for {prices}, a million tokens", *shown.addresses)
 
 
 @contextmanager
@@ -163,14 +185,15 @@ def _bounded(what: str) -> Iterator[None]:
 
 
 async def _start_all(
-    stack: AsyncExitStack, folder: Path, devnet: Devnet, environment: dict[str, str]
+    stack: AsyncExitStack, places: Places, devnet: Devnet
 ) -> list[tuple[Player, ServingDocument]]:
     """Two providers at the same time: most of it is Python importing, one core each."""
     started: dict[str, tuple[Player, ServingDocument]] = {}
     processes: dict[str, ProviderProcess] = {}
+    environment = node_environment(places.models, places.scratch)
     for name, _, _ in CAST:
-        home = Home(folder / name)
-        process = ProviderProcess(name, home, folder / f"{name}.log", environment)
+        home, log = Home(places.folder / name), places.folder / f"{name}.log"
+        process = ProviderProcess(name, home, log, environment)
         processes[name] = process
     stack.push_async_callback(_stop_all, list(processes.values()))
 

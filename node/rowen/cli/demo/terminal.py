@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from rowen.cli.asking import tokens_per_s
@@ -23,12 +24,17 @@ from rowen.cli.demo_document import (
 )
 from rowen.cli.documents import PartEntry
 from rowen.cli.model_files import downloading
-from rowen.cli.people import counted, dollars, short, table
+from rowen.cli.people import column_dollars, counted, dollars, short, table
 from rowen.engine.models import Progress
 
 WIDTH_MAX: Final = 92
 COLOURS: Final = ("cyan", "magenta")
 INDENT: Final = "   "
+COLUMN: Final = 8
+HASH_WIDTH_MIN: Final = 116
+"""Columns that a table with a whole transaction hash needs."""
+
+PINS: Final = ("chain_id", "escrow", "provider", "block_hash")
 
 
 class Terminal:
@@ -39,6 +45,7 @@ class Terminal:
         self._act = 0
         self._names: dict[str, str] = {}
         self._colours: dict[str, str] = {}
+        self._credits: dict[str, str] = {}
         width = min(console.width, WIDTH_MAX) - len(INDENT)
         self._answer = Wrapper(console, indent=INDENT, width=width)
 
@@ -59,20 +66,19 @@ class Terminal:
 
     def ready(self, what: str, facts: Sequence[str], elapsed_s: float) -> None:
         """See ``Screen``."""
-        colour = self._colours_of_name(what)
         for number, fact in enumerate(facts):
-            self._console.print(
-                Text.assemble(
-                    (INDENT + (what if number == 0 else "").ljust(8), colour),
-                    fact,
-                    (f"  {elapsed_s:.1f} s" if number == 0 else "", "dim"),
-                )
+            is_first = number == 0
+            self._line(
+                (what if is_first else "", self._colour_of(what)),
+                (fact, "" if is_first else "dim"),
+                (f"  {elapsed_s:.1f} s" if is_first else "", "dim"),
             )
 
     def cast(self, providers: Sequence[DemoProvider]) -> None:
         """See ``Screen``."""
         for provider, colour in zip(providers, COLOURS, strict=True):
             self._names[provider.address] = provider.name
+            self._credits[provider.address] = provider.credit
             self._colours[provider.address] = colour
 
     def act(self, title: str, explanation: str) -> None:
@@ -97,87 +103,105 @@ class Terminal:
     def answered(self, answer: DemoAnswer) -> None:
         """See ``Screen``."""
         self._answer.finish()
-        for part in answer.parts:
-            self._print_part(answer, part)
         speed = tokens_per_s(answer.output_units, answer.first_token_ms, answer.elapsed_ms)
-        line = (
-            f"{dollars(answer.cost)} for {counted(answer.output_units, 'token')} "
-            f"({answer.finish}) · first token after {answer.first_token_ms} ms, then {speed}"
+        self._line(
+            ("", ""),
+            (
+                f"{counted(answer.output_units, 'token')} ({answer.finish}), the first after "
+                f"{answer.first_token_ms} ms, then {speed}; {dollars(answer.cost)}",
+                "dim",
+            ),
         )
-        self._console.print(INDENT + line, style="dim")
+        for part in answer.parts:
+            self._line((self._name(part.provider), self._colour(part.provider)), (_part(part), ""))
 
     def recovered(self, recovery: DemoRecovery) -> None:
         """See ``Screen``."""
-        name = self._name(recovery.provider)
+        lost = recovery.delivered_units - recovery.billed_units
         late = int(recovery.paid_after) - int(recovery.paid_before)
-        lines = [
-            f"{name} is back after {recovery.restart_ms / 1000:.1f} s; "
-            f"{counted(recovery.unpaid_found, 'receipt')} had no voucher, now "
-            f"{recovery.unpaid_left or 'none'}",
-            f"promised to it: {dollars(recovery.paid_before)} when it died, "
-            f"{dollars(late)} since then, {dollars(recovery.paid_after)} in all",
-        ]
+        credit = dollars(self._credits[recovery.provider])
+        self._line(
+            (self._name(recovery.provider), self._colour(recovery.provider)),
+            (f"is back after {recovery.restart_ms / 1000:.1f} s", ""),
+        )
+        lines = (
+            f"its vouchers: {dollars(recovery.paid_before)} when it died, "
+            f"{dollars(recovery.paid_after)} now",
+            f"it ended the job it died in: {counted(recovery.unpaid_found, 'receipt')} without a "
+            f"voucher, now {recovery.unpaid_left or 'none'}, for {dollars(late)} more",
+            f"{counted(lost, 'token')} it delivered and had not billed stay unpaid; its credit "
+            f"line of {credit} bounds that",
+        )
         for line in lines:
-            self._console.print(INDENT + line)
+            self._line(("", ""), (line, ""))
 
     def settled(self, settlements: Sequence[DemoSettlement]) -> None:
         """See ``Screen``."""
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for settled in settlements:
             name = self._name(settled.provider)
             gas = f"{settled.gas_per_row:,} a voucher"
             for claim in settled.claims:
-                rows.append((name, "claim", dollars(settled.credited), gas, claim.hash))
-            swept = f"{settled.sweep.gas_used:,}"
-            rows.append(("", "sweep", dollars(settled.swept), swept, settled.sweep.hash))
-        header = ("", "", "amount", "gas", "transaction")
-        self._print_table(header, rows, right="llrr")
+                rows.append(
+                    (name, "claim", column_dollars(settled.credited), gas, self._hash(claim.hash))
+                )
+            gas, sweep = f"{settled.sweep.gas_used:,}", self._hash(settled.sweep.hash)
+            rows.append(("", "sweep", column_dollars(settled.swept), gas, sweep))
+            rows.append(("", "to", "", "", short(settled.payout)))
+        self._table(("", "", "amount", "gas", "transaction"), rows, right="llrr")
 
     def audited(self, audits: Sequence[DemoAudit]) -> None:
         """See ``Screen``."""
         for audit in audits:
             verdict, figures = audit.verdict, audit.verdict.figures
             is_good = verdict.status == "verified"
-            self._console.print(
-                Text.assemble(
-                    INDENT,
-                    (self._name(audit.provider).ljust(8), self._colours[audit.provider]),
-                    (verdict.status.upper(), "bold green" if is_good else "bold red"),
-                    f"  {counted(figures.orders, 'order')}, {counted(figures.receipts, 'receipt')},"
-                    f" {counted(figures.vouchers, 'voucher')}, {counted(figures.claims, 'claim')}"
-                    f"  (exit code {verdict.exit_code})",
-                )
+            counts = (
+                counted(figures.channels, "channel"),
+                counted(figures.orders, "order"),
+                counted(figures.receipts, "receipt"),
+                counted(figures.vouchers, "voucher"),
+                counted(figures.claims, "claim"),
             )
+            self._line(
+                (self._name(audit.provider), self._colour(audit.provider)),
+                (verdict.status.upper(), "bold green" if is_good else "bold red"),
+                (f"  {', '.join(counts)} (exit code {verdict.exit_code})", ""),
+            )
+            pinned = [a for a in verdict.checked_against if a.name in PINS and a.is_pinned]
+            against = ", ".join(f"{a.name.replace('_', ' ')} {short(a.value)}" for a in pinned)
+            self._line(("", ""), (f"against {against}", "dim"))
             for finding in verdict.findings:
-                self._console.print(f"{INDENT}{finding.kind}: {finding.file}: {finding.detail}")
-        pinned = [a for a in audits[0].verdict.checked_against if a.is_pinned]
-        words = ", ".join(f"{a.name.replace('_', ' ')} {short(a.value)}" for a in pinned)
-        self._console.print(f"{INDENT}checked against {words}", style="dim")
+                self._line(("", ""), (f"{finding.kind}: {finding.file}: {finding.detail}", "red"))
 
     def closing(self, document: DemoDocument) -> None:
         """See ``Screen``."""
-        self._console.print(Text.assemble(("\n   Who says what was paid", "bold")))
+        self._console.print(f"\n{INDENT}What was paid, as each of them knows it", style="bold")
         rows = [
             (
                 self._name(b.provider),
-                dollars(b.client_owes),
-                dollars(b.provider_was_promised),
-                dollars(b.escrow_claimed),
-                dollars(b.payout_received),
-                dollars(b.auditor_found),
+                column_dollars(b.client_owes),
+                column_dollars(b.provider_was_promised),
+                column_dollars(b.escrow_claimed),
+                column_dollars(b.payout_received),
+                column_dollars(b.auditor_found),
                 "equal" if b.agrees else "DIFFERENT",
             )
             for b in document.books
         ]
         header = ("", "client", "provider", "escrow", "payout", "auditor", "")
-        self._print_table(header, rows, right="lrrrrr")
-        word = "Everything agrees" if document.is_consistent else "The books do NOT agree"
-        style = "bold green" if document.is_consistent else "bold red"
-        self._console.print(f"\n{INDENT}{word}", style=style, end="")
-        self._console.print(f", {document.elapsed_ms / 1000:.0f} s.")
+        self._table(header, rows, right="lrrrrr")
+        good = document.is_consistent
+        verdict = "Everything agrees." if good else "The books do NOT agree."
+        self._console.print(
+            Text.assemble(
+                f"\n{INDENT}",
+                (verdict, "bold green" if good else "bold red"),
+                f" {document.elapsed_ms / 1000:.0f} s.",
+            )
+        )
         if document.kept is None:
             self._console.print(
-                f"{INDENT}Nothing is left of this; `rowen demo --keep DIR` keeps the evidence.",
+                f"{INDENT}Nothing is left behind; `rowen demo --keep DIR` keeps the evidence.",
                 style="dim",
             )
             return
@@ -186,40 +210,39 @@ class Terminal:
         for audit in document.audits:
             self._console.print(f"{INDENT}  {shlex.join(audit.command)}")
 
-    def _print_part(self, answer: DemoAnswer, part: PartEntry) -> None:
-        numbers = part.receipts
-        receipts = "no receipt yet"
-        if numbers:
-            span = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]}–{numbers[-1]}"
-            receipts = f"receipt{'s' if len(numbers) > 1 else ''} {span}"
-        self._console.print(
-            Text.assemble(
-                INDENT,
-                (self._name(part.provider).ljust(8), self._colours.get(part.provider, "")),
-                f"{counted(part.output_units, 'token')} of output, {part.input_units} of input, "
-                f"{dollars(part.cost)}, {receipts}"
-                + ("" if part.is_settled else ", one segment unpaid"),
-            )
-        )
+    def _line(self, first: tuple[str, str], *rest: tuple[str, str]) -> None:
+        """A line whose first word stands in a column of its own."""
+        self._console.print(Text.assemble(INDENT, (first[0].ljust(COLUMN), first[1]), *rest))
 
-    def _print_table(
-        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: str
-    ) -> None:
+    def _table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: str) -> None:
         made = table(header, rows, right=right)
-        made.pad_edge = False
-        self._console.print(_indented(made))
+        self._console.print(Padding(made, (0, 0, 0, len(INDENT)), expand=False))
+
+    def _hash(self, text: str) -> str:
+        return text if self._console.width >= HASH_WIDTH_MIN else short(text)
 
     def _name(self, address: str) -> str:
         return self._names.get(address, short(address))
 
-    def _colours_of_name(self, name: str) -> str:
-        for address, known in self._names.items():
-            if known == name:
-                return self._colours[address]
-        return "bold"
+    def _colour(self, address: str) -> str:
+        return self._colours.get(address, "")
+
+    def _colour_of(self, name: str) -> str:
+        known = {called: address for address, called in self._names.items()}
+        return self._colours[known[name]] if name in known else "bold"
 
 
-def _indented(renderable: object) -> object:
-    from rich.padding import Padding
-
-    return Padding(renderable, (0, 0, 0, len(INDENT)), expand=False)  # type: ignore[arg-type]
+def _part(part: PartEntry) -> str:
+    """What a provider delivered, and how it was paid."""
+    numbers = part.receipts
+    if not numbers:
+        return f"{counted(part.output_units, 'token')}, nothing billed yet"
+    span = f"receipt {numbers[0]}"
+    if len(numbers) > 1:
+        span = f"receipts {numbers[0]} to {numbers[-1]}"
+    open_units = part.output_units - part.billed_units
+    left = f", {counted(open_units, 'token')} not billed" if open_units else ""
+    return (
+        f"{part.input_units} tokens in, {part.output_units} out: {dollars(part.cost)} on {span}"
+        f"{left}; voucher for {dollars(part.voucher_total or 0)}"
+    )
