@@ -250,6 +250,11 @@ async def open_buyer(
             from rowen.p2p.host import open_network
 
             host = await stack.enter_async_context(open_network(key.secret))
+            found = None
+            if config.client.mdns:
+                from rowen.p2p.discovery import discover
+
+                found = await stack.enter_async_context(discover(host))
             buyer.client = await stack.enter_async_context(
                 open_client(
                     key=key,
@@ -261,6 +266,7 @@ async def open_buyer(
                         providers=config.client.providers,
                         confirmations=config.chain.confirmations,
                     ),
+                    found=found,
                 )
             )
         yield buyer

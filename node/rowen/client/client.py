@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from rowen_scheduler.market import Offer
 from rowen_scheduler.selection import Match, Preferences, Rejection, select
 
 CLOSE_S = 5.0
+PROVIDERS_MAX = 1_000
 
 log = structlog.get_logger("rowen.client")
 
@@ -46,6 +47,7 @@ class ClientSettings:
         attach_wait_s: Longest wait for a deposit's confirmations.
         answer_s_max: Time a provider has for one job.
         end_wait_s: Longest wait for the last receipt of a job we left.
+        discovery_wait_s: Longest wait for a first provider to be found, when none is known.
     """
 
     payer: bytes
@@ -54,6 +56,7 @@ class ClientSettings:
     attach_wait_s: float = 60.0
     answer_s_max: float = 600.0
     end_wait_s: float = 10.0
+    discovery_wait_s: float = 5.0
 
 
 @dataclass
@@ -103,6 +106,9 @@ class Client:
         self._linking: dict[bytes, trio.Lock] = {}
         self._accounts: dict[bytes, Account] = {}
         self._is_closed = False
+        # Set at the first offer of an address; without discovery there is nothing to wait for.
+        self._found_one = trio.Event()
+        self._is_looking = False
 
     # --- the public part
 
@@ -159,6 +165,9 @@ class Client:
         Returns:
             The offers, and why there is none from the others.
         """
+        if self._is_looking and not self._addresses:
+            with trio.move_on_after(self.settings.discovery_wait_s):
+                await self._found_one.wait()
         offers: list[Offer] = []
         rejections: list[Rejection] = []
 
@@ -212,6 +221,19 @@ class Client:
             await self.account(provider)
 
     # --- sessions
+
+    async def look(self, found: AsyncIterable[str]) -> None:
+        """Learns the addresses of providers that are found, until none is found any more."""
+        self._is_looking = True
+        async for address in found:
+            try:
+                provider = provider_of(address)
+            except UserError:
+                # A stranger's hint; another kind of key cannot be a provider of ours.
+                continue
+            if len(self._addresses) < PROVIDERS_MAX:
+                self._addresses.setdefault(provider, address)
+                self._found_one.set()
 
     async def _offer(self, provider: bytes, address: str) -> Offer:
         link = self._links.get(provider)
@@ -315,6 +337,7 @@ async def open_client(
     now_ms: Callable[[], int] = _wall_clock_ms,
     entropy: Callable[[int], bytes] = secrets.token_bytes,
     patience: Patience | None = None,
+    found: AsyncIterable[str] | None = None,
 ) -> AsyncIterator[Client]:
     """A client whose sessions live as long as the block.
 
@@ -327,6 +350,7 @@ async def open_client(
         now_ms: Wall clock.
         entropy: Random bytes.
         patience: Of the sessions.
+        found: Addresses of more providers, as they are discovered.
     """
     async with trio.open_nursery() as nursery:
         client = Client(
@@ -340,6 +364,8 @@ async def open_client(
             entropy=entropy,
             patience=patience,
         )
+        if found is not None:
+            nursery.start_soon(client.look, found)
         try:
             yield client
         finally:

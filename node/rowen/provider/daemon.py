@@ -234,6 +234,10 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
         network = await stack.enter_async_context(
             open_network(till.key.secret, listen=config.provider.listen)
         )
+        if config.provider.mdns:
+            from rowen.p2p.discovery import discover
+
+            await stack.enter_async_context(discover(network))
         provider = Provider(
             key=till.key,
             domain=till.escrow.deployment.domain,
