@@ -151,6 +151,9 @@ class Provider:
 
     def lie_about(self, receipt: Receipt) -> Signed | None:
         """What a cheat sends; its journal holds the truth, to be sent when it is caught."""
+        if receipt.status is Status.FAILED:
+            # Free whatever it says, so no lie about it is worth telling.
+            return None
         cheat, self.cheat = self.cheat, None
         return seal(cheat(receipt), DOMAIN, PROVIDER) if cheat else None
 

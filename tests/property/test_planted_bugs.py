@@ -171,7 +171,7 @@ def finds_a_failure() -> bool:
     for seed in range(SEEDS):
         try:
             market.play(seed)
-        except Exception:  # an assertion of the test or of the core, or an error in either
+        except Exception:  # noqa: BLE001 - whatever breaks, in the test or in the core, counts
             return True
     return False
 
