@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from struct import Struct as Layout
 from struct import error as LayoutError  # noqa: N812 - `error` says nothing beside other errors
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -69,7 +69,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         raise NotImplementedError  # every statement has its own; this class is abstract
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
         raise NotImplementedError  # every statement has its own; this class is abstract
 
     @classmethod
@@ -81,12 +81,13 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
         """
         if len(words) != cls.LAYOUT.size:
             raise PeerError(f"{cls.__name__} has {len(words)} bytes, expected {cls.LAYOUT.size}")
+        fields = cls.LAYOUT.unpack(words)
         try:
-            statement = cls._from_words(words)
-            canonical = statement.encode()
-        except (ValueError, LayoutError) as error:
+            statement = cls._from_fields(fields)
+        except ValueError as error:
             raise PeerError(f"{cls.__name__} holds a value outside its type: {error}") from error
-        if canonical != words:
+        # The fields as they stand in the words hold everything but the padding.
+        if cls.LAYOUT.pack(*fields) != words:
             raise PeerError(f"{cls.__name__} has padding that is not zero")
         return statement
 
@@ -150,9 +151,9 @@ class Order(Statement, frozen=True, kw_only=True):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
         (channel, job, variant, input_hash, p_in, p_cached, p_out, p_request,
-         units_max, amount_max, deadline_ms) = cls.LAYOUT.unpack(words)  # fmt: skip
+         units_max, amount_max, deadline_ms) = fields  # fmt: skip
         return cls(
             channel_id=channel,
             job_id=job,
@@ -257,11 +258,9 @@ class Receipt(Statement, frozen=True, kw_only=True):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
         (channel, sequence, order_hash, segment, status, units_in, cached, units_out, amount,
-         total, output_hash, started, finished, gpu_ms, energy, source) = cls.LAYOUT.unpack(
-            words
-        )  # fmt: skip
+         total, output_hash, started, finished, gpu_ms, energy, source) = fields  # fmt: skip
         return cls(
             channel_id=channel,
             sequence=sequence,
@@ -321,8 +320,8 @@ class Voucher(Statement, frozen=True, kw_only=True):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
-        payer, provider, total, count, root = cls.LAYOUT.unpack(words)
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
+        payer, provider, total, count, root = fields
         return cls(
             payer=payer,
             provider=provider,
@@ -369,8 +368,8 @@ class Release(Statement, frozen=True, kw_only=True):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
-        channel, total, deadline_s = cls.LAYOUT.unpack(words)
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
+        channel, total, deadline_s = fields
         return cls(channel_id=channel, total=int.from_bytes(total, "big"), deadline_s=deadline_s)
 
 
@@ -408,8 +407,8 @@ class Offer(Statement, frozen=True, kw_only=True):
             raise ValueError(str(error)) from error
 
     @classmethod
-    def _from_words(cls, words: bytes) -> Self:
-        provider, issued, expires, content = cls.LAYOUT.unpack(words)
+    def _from_fields(cls, fields: tuple[Any, ...]) -> Self:
+        provider, issued, expires, content = fields
         return cls(
             provider=provider,
             issued_at_ms=issued,
