@@ -90,6 +90,7 @@ class Client:
         now_ms: Callable[[], int] = _wall_clock_ms,
         entropy: Callable[[int], bytes] = secrets.token_bytes,
         patience: Patience | None = None,
+        found: AsyncIterable[str] | None = None,
     ) -> None:
         self.settings = settings
         self.now_ms = now_ms
@@ -106,9 +107,8 @@ class Client:
         self._linking: dict[bytes, trio.Lock] = {}
         self._accounts: dict[bytes, Account] = {}
         self._is_closed = False
-        # Set at the first offer of an address; without discovery there is nothing to wait for.
+        self._found = found
         self._found_one = trio.Event()
-        self._is_looking = False
 
     # --- the public part
 
@@ -165,7 +165,7 @@ class Client:
         Returns:
             The offers, and why there is none from the others.
         """
-        if self._is_looking and not self._addresses:
+        if self._found is not None and not self._addresses:
             with trio.move_on_after(self.settings.discovery_wait_s):
                 await self._found_one.wait()
         offers: list[Offer] = []
@@ -222,10 +222,11 @@ class Client:
 
     # --- sessions
 
-    async def look(self, found: AsyncIterable[str]) -> None:
+    async def look(self) -> None:
         """Learns the addresses of providers that are found, until none is found any more."""
-        self._is_looking = True
-        async for address in found:
+        if self._found is None:
+            return
+        async for address in self._found:
             try:
                 provider = provider_of(address)
             except UserError:
@@ -363,9 +364,9 @@ async def open_client(
             now_ms=now_ms,
             entropy=entropy,
             patience=patience,
+            found=found,
         )
-        if found is not None:
-            nursery.start_soon(client.look, found)
+        nursery.start_soon(client.look)
         try:
             yield client
         finally:
