@@ -1,7 +1,8 @@
 """Every way to bend a true statement that the other side must notice."""
 
 from collections.abc import Iterator
-from dataclasses import replace as but
+from dataclasses import fields
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -13,6 +14,17 @@ from rowen.protocol.statements import Receipt, Status, Voucher
 def flipped(value: bytes) -> bytes:
     """The same with its last bit turned."""
     return value[:-1] + bytes((value[-1] ^ 1,))
+
+
+E = TypeVar("E")
+
+
+def but(event: E, **changes: object) -> E:
+    """The event with some fields changed, whether it is a dataclass or a msgspec.Struct."""
+    names = getattr(event, "__struct_fields__", None)
+    if names is None:
+        names = [field.name for field in fields(event)]  # type: ignore[arg-type]  # it is one or the other
+    return type(event)(**{name: getattr(event, name) for name in names} | changes)
 
 
 def about_receipt(event: ProviderBilled) -> Iterator[tuple[str, ProviderBilled]]:

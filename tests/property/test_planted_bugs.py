@@ -126,14 +126,10 @@ BUGS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "forgets the receipts a voucher does not cover": (
         seller,
-        "unpaid=state.unpaid[covered:])",
-        "unpaid=())",
+        "unpaid=state.unpaid[covered:]",
+        "unpaid=()",
     ),
-    "keeps no voucher": (
-        seller,
-        "effects: list[Effect] = [KeepVoucher(voucher)]",
-        "effects: list[Effect] = []",
-    ),
+    "keeps no voucher": (seller, "[KeepVoucher(voucher)", "[Settled(b'')"),
     "delivers past the limit": (seller, "if units > job.output_units_max:", "if False:"),
     "restores a job without its units": (
         seller,

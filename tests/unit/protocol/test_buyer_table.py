@@ -3,13 +3,13 @@
 A job costs one token unit per unit; its input has five, and the answer begins with ten.
 """
 
-from dataclasses import replace as but
 from hashlib import sha256
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from tests.property import lies
+from tests.property.lies import but
 from tests.unit.protocol import build
 from tests.unit.protocol.build import DOMAIN, OPERATOR, buyer_channel, order
 

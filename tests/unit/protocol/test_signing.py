@@ -1,10 +1,13 @@
 """Signatures: 64 bytes, one form, the same key as everybody else recovers."""
 
 import pytest
+from coincurve import PublicKey
 from eth_keys import keys
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.ids import keccak
+from rowen.protocol.ids import address_of_public_key, keccak
 from rowen.protocol.signing import Key, recover
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -99,3 +102,35 @@ def test_a_key_does_not_show_its_secret() -> None:
     key = Key(b"\x07" * 32)
     assert key.secret.hex() not in repr(key)
     assert str(key.secret) not in repr(key)
+
+
+@settings(max_examples=300)
+@given(
+    digest=st.binary(min_size=32, max_size=32),
+    signature=st.binary(min_size=64, max_size=64),
+    near=st.booleans(),
+)
+def test_recover_agrees_with_the_library_s_public_interface(
+    digest: bytes, signature: bytes, near: bool
+) -> None:
+    """Coincurve's binding is called directly, for speed alone."""
+    if near:
+        signature = Key(b"\x07" * 32).sign(digest)[:63] + signature[63:]
+    r, s, parity = halves(signature)
+    assume(s <= ORDER // 2)
+    try:
+        public = PublicKey.from_signature_and_message(
+            r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes((parity,)), digest, hasher=None
+        )
+    except Exception:  # noqa: BLE001 - coincurve raises bare Exception
+        with pytest.raises(PeerError):
+            recover(digest, signature)
+        return
+    assert recover(digest, signature) == address_of_public_key(public.format(compressed=False))
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_digest_has_32_bytes(size: int) -> None:
+    """C code reads 32 bytes, whatever there is."""
+    with pytest.raises(ValueError, match="32"):
+        recover(bytes(size), Key(b"\x07" * 32).sign(DIGESTS[0]))
