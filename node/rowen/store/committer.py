@@ -208,7 +208,8 @@ class Committer:
         known = self._job_to_channel.get(key)
         if known is None:
             parameters: dict[str, Any] = key._asdict()
-            row = self._connection.execute(self._find_order, parameters).first()
+            with disk_errors():
+                row = self._connection.execute(self._find_order, parameters).first()
             if row is None:
                 return None
             known = channel_of_job(row, key, self._vault)

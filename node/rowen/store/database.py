@@ -49,15 +49,18 @@ def disk_errors() -> Iterator[None]:
     """Turns what SQLite, SQLAlchemy and the system raise into ``JournalFailed``."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+    # The driver fails on an error message that quotes corrupt bytes.
+    except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise _translated(error) from error
 
 
 def _translated(error: Exception) -> JournalFailed:
     cause = getattr(error, "orig", None) or error
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-    # A text that is not UTF-8 has no code of its own; we never wrote one.
-    if code in _CORRUPT or isinstance(cause, sqlite3.IntegrityError) or "UTF-8" in str(cause):
+    # A text that is not UTF-8 has no code of its own; we never wrote one. Nor do we break a
+    # constraint: what would is refused before.
+    is_text = isinstance(cause, UnicodeDecodeError) or "UTF-8" in str(cause)
+    if code in _CORRUPT or isinstance(cause, sqlite3.IntegrityError) or is_text:
         return JournalCorrupt(f"the journal is corrupt: {cause}. {MEND}")
     return JournalFailed(
         f"the journal cannot use its disk: {cause}. Free space or mend the disk, then start the "

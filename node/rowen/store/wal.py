@@ -31,14 +31,12 @@ class _Frame(NamedTuple):
     """One page in the log.
 
     Attributes:
-        salts: Name the run of the log that wrote it; older runs' frames stay behind newer ones.
         is_commit: Whether it ends a transaction.
-        is_sound: Whether its checksum, which covers all before it, is right.
+        is_read: Whether SQLite goes on past it.
     """
 
-    salts: tuple[int, int]
     is_commit: bool
-    is_sound: bool
+    is_read: bool
 
 
 def check_wal(path: Path) -> None:
@@ -60,9 +58,9 @@ def check_wal(path: Path) -> None:
         order = ">" if magic & 1 else "<"
         if magic & ~1 != _MAGIC or _sums(header[:24], (0, 0), order) != sums:
             raise JournalCorrupt(f"the journal's log {wal} has a broken header. {MEND}")
-        mine = [frame for frame in _frames(file, page_bytes, sums, order) if frame.salts == salts]
-    end = next((n for n, frame in enumerate(mine) if not frame.is_sound), len(mine))
-    lost = mine[end:]
+        frames = list(_frames(file, page_bytes, (salts, sums), order))
+    end = next((n for n, frame in enumerate(frames) if not frame.is_read), len(frames))
+    lost = frames[end:]
     if any(frame.is_commit for frame in lost[:-1]):
         raise JournalCorrupt(
             f"the journal's log {wal} is broken at frame {end}, with {len(lost)} frames of "
@@ -70,15 +68,28 @@ def check_wal(path: Path) -> None:
         )
 
 
-def _frames(file: BinaryIO, page_bytes: int, sums: tuple[int, ...], order: str) -> Iterator[_Frame]:
-    is_sound = True
+def _frames(
+    file: BinaryIO,
+    page_bytes: int,
+    salts_and_sums: tuple[tuple[int, ...], tuple[int, ...]],
+    order: str,
+) -> Iterator[_Frame]:
+    """The frames of this run of the log; those of earlier runs may stand behind them.
+
+    Salts name the run. The sums run on from frame to frame but do not cover the salts, so a
+    frame whose sums are right is of this run even when its salts have rotted.
+    """
+    salts, sums = salts_and_sums
+    is_sound = is_read = True
     while len(raw := file.read(_FRAME.size + page_bytes)) == _FRAME.size + page_bytes:
-        _, size_after_commit, salt1, salt2, sum1, sum2 = _FRAME.unpack_from(raw)
+        _, size_after_commit, *salts_and_sums_found = _FRAME.unpack_from(raw)
         if is_sound:
-            # The sums run on from frame to frame: behind a broken one none can be right.
             sums = _sums(raw[_FRAME.size :], _sums(raw[:8], sums, order), order)
-            is_sound = sums == (sum1, sum2)
-        yield _Frame((salt1, salt2), size_after_commit != 0, is_sound)
+            is_sound = sums == tuple(salts_and_sums_found[2:])
+        is_salted = salts == tuple(salts_and_sums_found[:2])
+        is_read = is_read and is_sound and is_salted
+        if is_sound or is_salted:
+            yield _Frame(size_after_commit != 0, is_read)
 
 
 def _sums(data: bytes, sums: tuple[int, ...], order: str) -> tuple[int, int]:

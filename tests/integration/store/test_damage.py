@@ -130,6 +130,18 @@ async def test_a_flipped_byte_is_an_error_or_changes_nothing(
     assert await flip_everywhere(path, [told], flips_per_page) > 20
 
 
+async def test_a_rotten_schema_is_an_error(path: Path) -> None:
+    """The driver raises UnicodeDecodeError for an error message that quotes what it met."""
+    await fill(path)
+    content = bytearray(bytes_of(path))
+    for word in (b"CREATE TABLE orders", b"CREATE TABLE vouchers"):
+        content[content.index(word) + 7] ^= 0x80
+    write(path, content)
+    with pytest.raises(JournalCorrupt, match="is corrupt"):
+        async with open_journal(path, KEY):
+            pass
+
+
 async def test_a_corrupt_row_is_named(path: Path) -> None:
     await fill(path)
     connection = sqlite3.connect(path)
@@ -204,6 +216,20 @@ async def test_a_log_broken_in_the_middle_is_an_error(
     wal = copy.with_name("journal.db-wal")
     pages = len(bytes_of(wal)) // 4120
     assert await flip_everywhere(wal, told, flips_per_page) > pages // 2
+
+
+@pytest.mark.parametrize("at", range(24))
+async def test_a_rotten_frame_header_in_the_middle_of_the_log_is_an_error(
+    path: Path, tmp_path: Path, at: int
+) -> None:
+    """SQLite stops at a frame whose salts are wrong, which the checksum does not cover."""
+    copy = tmp_path / "copy" / "journal.db"
+    await fill_until_killed(path, copy)
+    wal = copy.with_name("journal.db-wal")
+    damaged = bytearray(bytes_of(wal))
+    damaged[32 + 4120 * (len(damaged) // 4120 // 2) + at] ^= 0x40
+    write(wal, damaged)
+    assert await look(copy) is None
 
 
 @pytest.mark.parametrize("cut", [1, 100, 4120, 4121])
