@@ -1,0 +1,151 @@
+"""The SDK as a developer uses it, against a real provider node, network, disk and chain."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from rowen import AsyncClient, Client
+from rowen.chain.devnet import open_devnet
+from rowen.chain.escrow import RpcEscrow
+from rowen.chain.keystore import create_key
+from rowen.config import ChainConfig, ClientConfig, Config
+from rowen.home import Home
+from rowen.p2p.host import open_network
+from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.jobs import Finish
+from rowen.protocol.signing import Key
+from rowen.provider.daemon import now_ms
+from rowen.provider.node import Provider
+from rowen.provider.settings import Prices, ProviderSettings
+from rowen.store.journal import open_journal
+from rowen.testing.engine import SCRIPTED, ScriptedEngine
+
+PASSWORD = "correct horse"
+LIGHT_SCRYPT = 2
+
+
+@dataclass
+class Market:
+    """A provider that serves, and the home of a client that can pay it."""
+
+    home: Home
+    config: Config
+    provider: bytes
+
+
+@asynccontextmanager
+async def market(tmp_path: Path) -> AsyncIterator[Market]:
+    async with AsyncExitStack() as stack:
+        devnet = await stack.enter_async_context(open_devnet())
+        home = Home(tmp_path / "home")
+        keys = {
+            name: await create_key(path, PASSWORD, scrypt_n=LIGHT_SCRYPT)
+            for name, path in (("session", home.session_key), ("wallet", home.wallet_key))
+        }
+        await devnet.mint(keys["wallet"].address, 10**9)
+        await devnet.set_balance_wei(keys["wallet"].address, 10**18)
+        operator = Key(b"\x31" * 32)
+        network = await stack.enter_async_context(
+            open_network(operator.secret, listen=["/ip4/127.0.0.1/tcp/0"])
+        )
+        journal = await stack.enter_async_context(open_journal(tmp_path / "seller.db", b"s" * 32))
+        escrow = await RpcEscrow.connect(
+            [devnet.rpc],
+            chain_id=devnet.deployment.domain.chain_id,
+            escrow=devnet.deployment.domain.escrow,
+        )
+        node = Provider(
+            key=operator,
+            domain=escrow.deployment.domain,
+            network=network,
+            escrow=escrow,
+            journal=journal,
+            engine=ScriptedEngine(delay_s=0.005),
+            settings=ProviderSettings(
+                prices=Prices(input=500_000, cached=0, output=2_000_000), confirmations=0
+            ),
+            now_ms=now_ms,
+        )
+        await node.start()
+        config = Config(
+            chain=ChainConfig(
+                rpc=(devnet.url,),
+                chain_id=devnet.deployment.domain.chain_id,
+                escrow="0x" + devnet.deployment.domain.escrow.hex(),
+                confirmations=0,
+            ),
+            client=ClientConfig(providers=network.addresses),
+        )
+        yield Market(home, config, operator.address)
+
+
+async def test_an_answer_streams_and_is_paid_for(tmp_path: Path) -> None:
+    async with (
+        market(tmp_path) as m,
+        AsyncClient(m.home.path, password=PASSWORD, config=m.config) as client,
+    ):
+        await client.buyer.open_channel(m.provider, 1_000_000)
+        async with client.chat("hello", model=SCRIPTED.model, max_cost="0.01") as answer:
+            texts = [text async for text in answer]
+        assert len(texts) > 1
+        assert "".join(texts) == answer.text
+        assert answer.finish is Finish.STOP
+        assert answer.receipt is not None
+        assert answer.receipt.total == answer.cost > 0
+        (channel,) = await client.buyer.channels()
+        assert (channel.owed, channel.locked) == (answer.cost, 1_000_000)
+
+
+async def test_a_program_without_trio_buys_through_the_same_client(tmp_path: Path) -> None:
+    """``Client`` runs in a thread of its own; leaving an answer early cancels and pays for it."""
+
+    def program(m: Market) -> tuple[str, int, Finish | None]:
+        with Client(m.home.path, password=PASSWORD, config=m.config) as client:
+            offers, silent = client.offers()
+            assert [o.provider for o in offers] == [m.provider]
+            assert silent == []
+            whole = client.chat([{"role": "user", "content": "hello"}], model=SCRIPTED.model).read()
+            assert whole
+            with client.chat("hello again", model=SCRIPTED.model) as answer:
+                for _ in answer:
+                    break
+            return answer.text, answer.cost, answer.finish
+
+    async with market(tmp_path) as m:
+        async with AsyncClient(m.home.path, password=PASSWORD, config=m.config) as client:
+            await client.buyer.open_channel(m.provider, 1_000_000)
+        text, cost, finish = await trio.to_thread.run_sync(program, m)
+        assert text
+        assert cost > 0
+        assert finish is Finish.CANCELLED
+
+
+async def test_no_channel_and_a_bad_message_are_said_with_what_to_do(tmp_path: Path) -> None:
+    async with (
+        market(tmp_path) as m,
+        AsyncClient(m.home.path, password=PASSWORD, config=m.config) as client,
+    ):
+        with pytest.raises(UserError, match="rowen channel open 0x"):
+            await client.chat("hello", model=SCRIPTED.model).read()
+        with pytest.raises(UserError, match="role"):
+            client.chat([{"role": "robot", "content": "x"}], model=SCRIPTED.model)
+        with pytest.raises(UserError, match="not an amount of dollars"):
+            client.chat("x", model=SCRIPTED.model, max_cost="a lot")
+        with pytest.raises(Unavailable, match="does not sell nothing"):
+            await client.chat("x", model="nothing").read()
+
+
+def test_a_client_used_outside_with_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="inside `with`"):
+        Client(tmp_path).chat("x", model="y")
+
+
+def test_a_client_that_cannot_start_raises_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="rowen init"), Client(tmp_path, password="x"):
+        raise AssertionError("never entered")
