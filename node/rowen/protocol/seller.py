@@ -330,13 +330,16 @@ def _on_paid(state: SellerChannel, event: ClientPaid, meter: Meter) -> Outcome:
         raise PeerError("voucher is for another receipt log: the roots differ")
     if not covered:
         return state, []
-    state = replace(state, paid=head, unpaid=state.unpaid[covered:])
-    effects: list[Effect] = [KeepVoucher(voucher)]
-    for job_id, job in state.jobs.items():
-        if job.state is JobState.BILLED and job.last_count <= head.count:
-            state = replace(state, jobs={k: j for k, j in state.jobs.items() if k != job_id})
-            effects.append(Settled(job_id))
-    return _release_held(state, effects, meter)
+    settled = [
+        job_id
+        for job_id, job in state.jobs.items()
+        if job.state is JobState.BILLED and job.last_count <= voucher.receipt_count
+    ]
+    jobs = {key: job for key, job in state.jobs.items() if key not in settled}
+    state = replace(state, paid=head, unpaid=state.unpaid[covered:], jobs=jobs)
+    effects: list[Effect] = [KeepVoucher(voucher), *map(Settled, settled)]
+    # Without an open job there is nothing that could be held.
+    return _release_held(state, effects, meter) if jobs else (state, effects)
 
 
 def _release_held(state: SellerChannel, effects: list[Effect], meter: Meter) -> Outcome:

@@ -5,7 +5,7 @@ Events are named by who caused them; effects are done in order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from rowen.protocol.jobs import Finish
 from rowen.protocol.statements import Receipt, Voucher
@@ -13,8 +13,7 @@ from rowen.protocol.statements import Receipt, Voucher
 # --- events
 
 
-@dataclass(frozen=True, slots=True)
-class EngineSaid:
+class EngineSaid(msgspec.Struct, frozen=True):
     """The engine made some output."""
 
     job: bytes
@@ -22,8 +21,7 @@ class EngineSaid:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFinished:
+class EngineFinished(msgspec.Struct, frozen=True):
     """The engine is done.
 
     Attributes:
@@ -37,52 +35,45 @@ class EngineFinished:
     cached_units: int
 
 
-@dataclass(frozen=True, slots=True)
-class EngineFailed:
+class EngineFailed(msgspec.Struct, frozen=True):
     """The engine died or broke."""
 
     job: bytes
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClientCancelled:
+class ClientCancelled(msgspec.Struct, frozen=True):
     """The client wants no more."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClientLost:
+class ClientLost(msgspec.Struct, frozen=True):
     """The client's stream ended; the job cannot go on."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(msgspec.Struct, frozen=True):
     """The order's deadline is over."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerReturned:
+class OwnerReturned(msgspec.Struct, frozen=True):
     """The GPU's owner needs it back."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClientPaid:
+class ClientPaid(msgspec.Struct, frozen=True):
     """A voucher arrived; ``signer`` is who signed it."""
 
     voucher: Voucher
     signer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClientDisputed:
+class ClientDisputed(msgspec.Struct, frozen=True):
     """The client will not pay for a receipt."""
 
     sequence: int
@@ -113,8 +104,7 @@ JOB_EVENTS: tuple[type[JobEvent], ...] = (
 # --- effects
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """Send output. ``units`` is the job's reading after it, ``at`` the byte offset of text."""
 
     job: bytes
@@ -123,8 +113,7 @@ class Deliver:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """Sign ``digest``, journal and send a receipt. ``finish`` is set on the job's last one."""
 
     job: bytes
@@ -134,36 +123,31 @@ class Bill:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(msgspec.Struct, frozen=True):
     """Take no more from the engine until ``Resume``."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """Go on taking from the engine."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StopEngine:
+class StopEngine(msgspec.Struct, frozen=True):
     """Cancel the job in the engine."""
 
     job: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class KeepVoucher:
+class KeepVoucher(msgspec.Struct, frozen=True):
     """Journal the voucher before anything after it in the list."""
 
     voucher: Voucher
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """Every receipt of the job is paid for."""
 
     job: bytes
