@@ -6,14 +6,26 @@ in the lower half of the order (EIP-2), so one (key, digest, nonce) has one enco
 
 from __future__ import annotations
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PrivateKey
+
+# coincurve's binding of libsecp256k1: its PublicKey would copy and wrap what recover needs only
+# once. It is a compiled module without stubs.
+from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
+from coincurve.context import GLOBAL_CONTEXT
 
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.ids import address_of_public_key, peer_id_of_public_key
+from rowen.protocol.ids import HASH_BYTES, address_of_public_key, peer_id_of_public_key
 
 SIGNATURE_BYTES = 64
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-_HALF_ORDER = _ORDER // 2
+_HALF_ORDER = (_ORDER // 2).to_bytes(32, "big")
+
+_PUBLIC_BYTES = 65
+_UNCOMPRESSED: int = lib.SECP256K1_EC_UNCOMPRESSED
+_NewSignature = ffi.typeof("secp256k1_ecdsa_recoverable_signature *")
+_NewPublicKey = ffi.typeof("secp256k1_pubkey *")
+_NewPublicBytes = ffi.typeof(f"unsigned char[{_PUBLIC_BYTES}]")
+_NewSize = ffi.typeof("size_t *")
 
 
 class Key:
@@ -61,14 +73,24 @@ def recover(digest: bytes, signature: bytes) -> bytes:
     """
     if len(signature) != SIGNATURE_BYTES:
         raise PeerError(f"signature has {len(signature)} bytes, expected {SIGNATURE_BYTES}")
+    if len(digest) != HASH_BYTES:
+        # The C code below reads 32 bytes, whatever there is.
+        raise ValueError(f"digest has {len(digest)} bytes, expected {HASH_BYTES}")
     parity = signature[32] >> 7
-    s_bytes = bytes((signature[32] & 0x7F,)) + signature[33:] if parity else signature[32:]
-    if int.from_bytes(s_bytes, "big") > _HALF_ORDER:
+    if parity:
+        signature = signature[:32] + bytes((signature[32] & 0x7F,)) + signature[33:]
+    # Both are 32 bytes, big-endian, so they compare like the numbers they are.
+    if signature[32:] > _HALF_ORDER:
         raise PeerError("signature has s in the upper half of the order (EIP-2)")
-    try:
-        public = PublicKey.from_signature_and_message(
-            signature[:32] + s_bytes + bytes((parity,)), digest, hasher=None
-        )
-    except Exception as error:  # coincurve raises bare Exception for an unrecoverable point
-        raise PeerError("signature is not a point on the curve") from error
-    return address_of_public_key(public.format(compressed=False))
+    context = GLOBAL_CONTEXT.ctx
+    parsed = ffi.new(_NewSignature)
+    public = ffi.new(_NewPublicKey)
+    if not (
+        lib.secp256k1_ecdsa_recoverable_signature_parse_compact(context, parsed, signature, parity)
+        and lib.secp256k1_ecdsa_recover(context, public, parsed, digest)
+    ):
+        raise PeerError("signature is not a point on the curve")
+    uncompressed = ffi.new(_NewPublicBytes)
+    size = ffi.new(_NewSize, _PUBLIC_BYTES)
+    lib.secp256k1_ec_pubkey_serialize(context, uncompressed, size, public, _UNCOMPRESSED)
+    return address_of_public_key(bytes(ffi.buffer(uncompressed)))
