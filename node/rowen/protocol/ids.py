@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import base58
-import sha3
 from coincurve import PublicKey
+from sha3 import keccak_256
 
 from rowen.protocol.errors import PeerError, UserError
 
 ADDRESS_BYTES = 20
 HASH_BYTES = 32
 ZERO_HASH = bytes(HASH_BYTES)
+KEYS_CACHED_MAX = 4096
 
 # An identity multihash (code 0x00, 37 bytes) over the protobuf PublicKey{type: secp256k1,
 # data: 33 bytes}: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
@@ -20,10 +23,12 @@ _PEER_ID_CHARS_MAX = 64
 
 def keccak(data: bytes) -> bytes:
     """Keccak-256 as Ethereum uses it, 32 bytes."""
-    digest: bytes = sha3.keccak_256(data).digest()
+    digest: bytes = keccak_256(data).digest()
     return digest
 
 
+# The same few clients sign thousands of vouchers.
+@lru_cache(maxsize=KEYS_CACHED_MAX)
 def address_of_public_key(uncompressed: bytes) -> bytes:
     """EVM address of a 65-byte uncompressed secp256k1 public key."""
     return keccak(uncompressed[1:])[12:]
