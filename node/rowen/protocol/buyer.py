@@ -280,8 +280,9 @@ _TABLE: dict[tuple[JobState, type[Event]], Handler] = {
     (JobState.RUNNING, DeadlinePassed): _on_ended_by_us,
     (JobState.RUNNING, ProviderLost): _on_lost,
     (JobState.RUNNING, CaughtUp): _ignored,
-    # The answer to the order may still be on its way when we cancel.
-    (JobState.CANCELLING, ProviderAccepted): _ignored,
+    # The answer to the order may still be on its way when we cancel. A provider that had not
+    # decided yet knew no job to cancel, so it hears it again.
+    (JobState.CANCELLING, ProviderAccepted): _on_ended_by_us,
     (JobState.CANCELLING, ProviderRefused): _on_refused,
     (JobState.CANCELLING, ProviderSent): _on_sent,
     (JobState.CANCELLING, ProviderBilled): _on_billed,
