@@ -64,4 +64,4 @@ clean: ## Remove what tests and builds left
 	find node scheduler tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove what setup fetched, too
-	rm -rf .venv .setup models contracts/node_modules
+	rm -rf .venv .setup models contracts/node_modules tests/interop/node_modules

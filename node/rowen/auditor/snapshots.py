@@ -70,7 +70,7 @@ def read_snapshot(raw: bytes, domain: Domain, provider: bytes) -> ChainFacts:
     """
     try:
         snapshot = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerError(f"not a chain snapshot: {error}") from error
     proven = _proven(snapshot, domain, provider)
     if _encode(normal_form(snapshot, proven, proven.id_to_channel)) != raw:

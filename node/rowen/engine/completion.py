@@ -109,7 +109,7 @@ def refusal_text(body: bytes) -> str:
     """The reason in an error answer of llama.cpp, or the body's beginning if it has none."""
     try:
         return _refusals.decode(body).error.message
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return body[:200].decode(errors="replace")
 
 
@@ -127,7 +127,7 @@ class CompletionReader:
         """
         try:
             message = _chunks.decode(chunk)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise Unavailable(f"the engine sent a chunk that is no completion: {error}") from error
         if message.error is not None:
             raise Unavailable(f"the engine failed: {message.error.message}")

@@ -22,6 +22,9 @@ ANSWER_S = 300.0
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, one of them a final zero.
 SOCKET_PATH_BYTES_MAX = 103
 
+# Text that is not UTF-8 is no DecodeError of msgspec's.
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
 Answerer = Callable[[Mapping[str, Any]], Awaitable[msgspec.Struct]]
 
 
@@ -89,7 +92,7 @@ async def _serve_one(stream: trio.SocketStream, answerers: Mapping[str, Answerer
             answer = await _answer(request, answerers)
             with trio.fail_after(REQUEST_S):
                 await stream.send_all(msgspec.json.encode(answer) + b"\n")
-        except (trio.TooSlowError, trio.BrokenResourceError, msgspec.DecodeError, Unavailable):
+        except (trio.TooSlowError, trio.BrokenResourceError, *_UNREADABLE, Unavailable):
             # Who asked has gone, or is not one of our commands.
             return
 
@@ -130,7 +133,7 @@ async def ask_daemon(home: Home, do: str, **arguments: Any) -> dict[str, Any] | 
                 request = Request(do, arguments)
                 await stream.send_all(msgspec.json.encode(request) + b"\n")
                 answer = msgspec.json.decode(await _read_line(stream), type=Answer)
-        except (trio.TooSlowError, trio.BrokenResourceError, msgspec.DecodeError) as error:
+        except (trio.TooSlowError, trio.BrokenResourceError, *_UNREADABLE) as error:
             raise Unavailable("the daemon does not answer") from error
     if answer.error:
         fault = UserError if answer.kind in ("UserError", "Reverted") else Unavailable
