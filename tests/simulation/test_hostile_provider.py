@@ -22,7 +22,7 @@ from rowen.protocol.metering import Reading, cost
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Offer, Order, Receipt, Status, Voucher
 from rowen.store.base import DisputeKept
-from rowen.testing.engine import SCRIPTED
+from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import PATIENCE, SimClient, SimProvider, Simulation, simulate
 
 TEXT = "an answer of seven tokens or so"
@@ -37,7 +37,9 @@ class Liar:
         self.key = provider.key
         self.domain = world.escrow.deployment.domain
         self.hello = provider.node.greeting()
-        self.attached = messages.Attached(0)
+        self.attached: messages.Attached | None = messages.Attached(0)
+        self.drips = False
+        self.is_idle = False
         self.chunks: list[tuple[int, int, str]] = [(0, 7, TEXT)]
         self.receipt: dict[str, Any] = {}
         self.signer: Key = provider.key
@@ -52,9 +54,16 @@ class Liar:
                 said = messages.decode_from_client(raw)
                 self.heard.append(said)
                 if isinstance(said, messages.Attach):
-                    await session.send(encode(self.attached))
+                    await self.greet(session)
                 elif isinstance(said, messages.Submit):
                     await self.answer(session, said)
+
+    async def greet(self, session: Session) -> None:
+        if self.attached is not None:
+            await session.send(encode(self.attached))
+        while self.drips:
+            await session.send(encode(messages.Chunk(b"j" * 32, 0, 0, "")))
+            await trio.sleep(1)
 
     async def answer(self, session: Session, submit: messages.Submit) -> None:
         if self.is_silent:
@@ -63,9 +72,19 @@ class Liar:
         await session.send(encode(messages.Accepted(order.job_id, 20)))
         for at, units, text in self.chunks:
             await session.send(encode(messages.Chunk(order.job_id, at, units, text)))
+        if self.is_idle:
+            await self.bill_twice(session, order)
+            return
         receipt = replace(self.honest(order), **self.receipt)
         signed = seal(receipt, self.domain, self.signer)
         await session.send(encode(messages.Bill(signed, order.job_id, self.finish)))
+
+    async def bill_twice(self, session: Session, order: Order) -> None:
+        first = replace(self.honest(order), status=Status.PARTIAL)
+        again = replace(first, sequence=1, segment=1, amount=0)
+        for receipt in (first, again):
+            signed = seal(receipt, self.domain, self.signer)
+            await session.send(encode(messages.Bill(signed, order.job_id)))
 
     def honest(self, order: Order) -> Receipt:
         amount = cost(order, Reading(20, 0, 7))
@@ -265,3 +284,24 @@ async def test_a_provider_that_forgot_paid_receipts_is_not_used(
         await client.start()
         with pytest.raises((Unavailable, PeerError), match="lost receipts that are paid for"):
             await ask(client)
+
+
+async def test_stop_texts_of_many_tokens_are_no_fraud(autojump_clock: MockClock) -> None:
+    """The tokens of a stop text count and are not shown: an honest receipt is not disputed."""
+    async with simulate(3) as world:
+        words = "one two three four five six seven eight nine ten"
+        await world.add_provider(ScriptedEngine(words))
+        client = await world.add_client()
+        assert client.client is not None
+        stop = ["one two three four five six seven"]
+        for _ in range(2):
+            async with client.client.chat(
+                "hello", model=SCRIPTED.model, max_cost=5_000, stop=stop
+            ) as answer:
+                assert await answer.read() == ""
+            assert answer.finish is Finish.STOP
+            assert answer.receipt is not None
+            assert answer.receipt.output_units == 7
+            # What is in the journal is judged by the same rule.
+            await client.kill()
+            await client.start()

@@ -15,7 +15,7 @@ from rowen.protocol import buyer, messages
 from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer import BuyerChannel
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
-from rowen.protocol.jobs import Finish
+from rowen.protocol.jobs import ChatInput, Finish
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt
@@ -105,17 +105,14 @@ class Account:
 
     # --- jobs
 
-    async def order(
-        self, order: Order, salt: bytes, encoded: bytes, now_ms: int, bound: int
-    ) -> Inbox:
+    async def order(self, order: Order, salt: bytes, job_input: ChatInput, now_ms: int) -> Inbox:
         """Journals an order, then sends it.
 
         Args:
             order: To sign.
             salt: Of its input hash.
-            encoded: The input.
+            job_input: What it is for.
             now_ms: Unix time.
-            bound: More input units than these are not believed.
 
         Raises:
             UserError: The channel is stopped or has not enough left.
@@ -124,7 +121,10 @@ class Account:
         """
         async with self._lock:
             self._check_halted()
-            state = buyer.place(self.state, order, bound)
+            bound = buyer.input_units_bound(job_input)
+            silent = buyer.silent_units_bound(job_input)
+            state = buyer.place(self.state, order, bound, silent)
+            encoded = messages.encode_input(job_input)
             signed = seal(order, state.domain, self._key)
             kept = OrderKept(
                 channel_id=state.channel_id,

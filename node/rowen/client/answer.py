@@ -258,7 +258,7 @@ class Answer:
         bound = input_units_bound(job_input)
         order = self._priced(match.variant, account, bound, input_hash(salt, encoded))
         part = Part(match.offer.provider, match.variant, order)
-        inbox = await account.order(order, salt, encoded, self._client.now_ms(), bound)
+        inbox = await account.order(order, salt, job_input, self._client.now_ms())
         self.parts.append(part)
         return account, inbox, part
 

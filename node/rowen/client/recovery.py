@@ -9,7 +9,7 @@ from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer import BuyerChannel
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.jobs import Finish
-from rowen.protocol.messages import Signed, open_signed
+from rowen.protocol.messages import Signed, decode_input, open_signed
 from rowen.protocol.statements import AMOUNT_MAX, Order, Receipt
 from rowen.store.base import (
     ChannelStopped,
@@ -44,7 +44,8 @@ def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | N
     for entry in stored.history:
         if isinstance(entry, OrderKept):
             order = Order.decode(entry.order.words)
-            state = buyer.place(state, order, entry.input_units_max)
+            silent = buyer.silent_units_bound(decode_input(entry.input))
+            state = buyer.place(state, order, entry.input_units_max, silent)
             # Its session is gone; what the provider has to say about it comes when we attach.
             state, _ = buyer.step(state, on.ProviderLost(order.job_id))
         elif isinstance(entry, ReceiptKept):

@@ -67,6 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         order: What we signed.
         order_hash: Its digest, 32 bytes.
         input_units_max: More prompt tokens than this are not believed.
+        silent_units_max: Output tokens that may stand for no text; see ``silent_units_bound``.
         state: See ``JobState``.
         output_units: Units of the answer received.
         output_bytes: Bytes of it.
@@ -79,6 +80,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     order: Order
     order_hash: bytes
     input_units_max: int
+    silent_units_max: int = SILENT_UNITS
     state: JobState = JobState.ORDERED
     output_units: int = 0
     output_bytes: int = 0
@@ -131,8 +133,24 @@ def input_units_bound(job_input: ChatInput) -> int:
     return content + TEMPLATE_UNITS_PER_MESSAGE * len(job_input.messages) + TEMPLATE_UNITS
 
 
-def place(state: BuyerChannel, order: Order, input_units_max: int) -> BuyerChannel:
+def silent_units_bound(job_input: ChatInput) -> int:
+    """More output tokens than any engine counts without showing text for them.
+
+    Those of the stop text that ends an answer are sampled and not shown.
+    """
+    return SILENT_UNITS + max((len(text.encode()) for text in job_input.stop), default=0)
+
+
+def place(
+    state: BuyerChannel, order: Order, input_units_max: int, silent_units_max: int = SILENT_UNITS
+) -> BuyerChannel:
     """The channel with one more job ordered.
+
+    Args:
+        state: The channel.
+        order: What we are about to sign.
+        input_units_max: See ``input_units_bound``.
+        silent_units_max: See ``silent_units_bound``.
 
     Raises:
         UserError: The channel is stopped or has not enough left.
@@ -145,7 +163,12 @@ def place(state: BuyerChannel, order: Order, input_units_max: int) -> BuyerChann
             "lock more with `rowen channel open`, or ask for less"
         )
     assert order.job_id not in state.jobs
-    job = Job(order=order, order_hash=order.digest(state.domain), input_units_max=input_units_max)
+    job = Job(
+        order=order,
+        order_hash=order.digest(state.domain),
+        input_units_max=input_units_max,
+        silent_units_max=silent_units_max,
+    )
     return _with_job(state, job)
 
 
@@ -342,7 +365,7 @@ def _misread(job: Job, receipt: Receipt) -> str:
         return f"input units changed from {job.reading.input_units} to {receipt.input_units}"
     if receipt.output_units != job.output_units:
         return f"{receipt.output_units} output units, {job.output_units} were received"
-    if receipt.output_units > job.output_bytes + SILENT_UNITS:
+    if receipt.output_units > job.output_bytes + job.silent_units_max:
         return f"{receipt.output_units} output units in {job.output_bytes} bytes of text"
     if receipt.output_units > job.order.output_units_max:
         return f"{receipt.output_units} output units, ordered {job.order.output_units_max}"
