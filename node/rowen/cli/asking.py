@@ -13,7 +13,7 @@ from rowen.cli.buyers import Session
 from rowen.cli.documents import PartEntry, ResultLine, TextLine
 from rowen.cli.exits import Exit
 from rowen.cli.output import console, print_json
-from rowen.cli.people import counted, dollars, short
+from rowen.cli.people import counted, dollars, harmless, short
 from rowen.cli.quoting import turned
 from rowen.cli.runner import run_async
 from rowen.client.answer import Answer, Part
@@ -148,7 +148,8 @@ def _put(text: str, *, as_json: bool) -> None:
     if as_json:
         print_json(TextLine(text=text))
     else:
-        sys.stdout.write(text)
+        # A file gets the answer as it is; a terminal would obey what is in it.
+        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
 
 
@@ -175,4 +176,5 @@ def _explain(screen: Console, result: ResultLine) -> None:
         style="dim",
     )
     for attempt in result.attempts:
-        screen.print(f"gave up on {short(attempt.provider)}: {attempt.why}", style="dim")
+        why = harmless(attempt.why)
+        screen.print(f"gave up on {short(attempt.provider)}: {why}", style="dim")

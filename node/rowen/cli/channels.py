@@ -18,7 +18,7 @@ from rowen.cli.documents import (
 )
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
-from rowen.cli.people import dollars, short, table
+from rowen.cli.people import dollars, harmless, short, table
 from rowen.cli.runner import run_async
 from rowen.client.buyer import Buyer, ChannelReport
 from rowen.client.link import provider_of
@@ -181,7 +181,7 @@ def _print_list(screen: Console, document: ChannelsDocument) -> None:
 
 def _state(channel: BoughtChannel) -> str:
     if channel.stopped:
-        return f"stopped: {channel.stopped}"
+        return harmless(f"stopped: {channel.stopped}")
     return f"closing, from {_when(channel.unlock_at_s)}" if channel.unlock_at_s else "open"
 
 

@@ -67,7 +67,7 @@ class VersionDocument(Document, frozen=True):
 
 
 class Setting(Document, frozen=True):
-    """One setting and where its value comes from: ``default``, ``file:LINE`` or ``env:NAME``."""
+    """One setting and where its value comes from: ``default``, ``FILE:LINE`` or ``env:NAME``."""
 
     key: str
     value: str | int | bool | list[str]

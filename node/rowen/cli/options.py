@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rowen.config import load_config
 from rowen.home import Home
 
 MODEL = "smollm2-135m-instruct"
@@ -30,3 +31,14 @@ PasswordFile = Annotated[
 def home_of(path: Path | None) -> Home:
     """The home that was named, or the default one."""
     return Home(path.expanduser().absolute()) if path is not None else Home.default()
+
+
+def node_of(path: Path | None) -> Home:
+    """The home, its settings checked: a wrong one should be said before slow imports.
+
+    Raises:
+        UserError: A setting is wrong; the message names its line or variable.
+    """
+    home = home_of(path)
+    load_config(home.config)
+    return home

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rowen.cli.documents import ErrorDocument, Fault, FaultKind
+from rowen.cli.people import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,4 +52,5 @@ def show_error(kind: FaultKind, message: str, *, as_json: bool, reason: str | No
         return
     screen = console(stderr=True)
     screen.print("error: ", style="bold red", end="")
-    screen.print(message)
+    # It may quote what a peer said.
+    screen.print(harmless(message))

@@ -17,6 +17,11 @@ def short(text: str) -> str:
     return text if len(text) <= 13 else f"{text[:6]}…{text[-4:]}"
 
 
+def harmless(text: str) -> str:
+    """A stranger's text without what a terminal would obey; line breaks stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def dollars(units: int | str) -> str:
     """Token units as dollars."""
     return format_usd(int(units))

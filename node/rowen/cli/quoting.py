@@ -10,7 +10,7 @@ from rowen.cli.buyers import Session
 from rowen.cli.documents import OfferEntry, QuoteDocument, Turned
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
-from rowen.cli.people import dollars, short, table
+from rowen.cli.people import dollars, harmless, short, table
 from rowen.cli.runner import run_async
 from rowen.home import Home
 from rowen.protocol.ids import format_address
@@ -66,7 +66,7 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
         rows = [
             (
                 o.provider,
-                f"{o.model}:{o.precision}",
+                harmless(f"{o.model}:{o.precision}"),
                 dollars(o.price_input),
                 dollars(o.price_cached),
                 dollars(o.price_output),
@@ -78,4 +78,4 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
         screen.print(table(header, rows, right="llrrrr"))
         screen.print("prices per million tokens; request is for each job", style="dim")
     for rejected in document.rejected:
-        screen.print(f"not {short(rejected.provider)}: {rejected.why}", style="dim")
+        screen.print(f"not {short(rejected.provider)}: {harmless(rejected.why)}", style="dim")

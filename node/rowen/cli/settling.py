@@ -18,7 +18,7 @@ from rowen.cli.documents import (
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import counted, dollars, facts, price, short, table
+from rowen.cli.people import counted, dollars, facts, harmless, price, short, table
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
@@ -133,7 +133,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
                 str(c.receipts),
                 dollars(c.issued),
                 dollars(c.paid),
-                c.stopped,
+                harmless(c.stopped),
             )
             for c in node.channels
         ]

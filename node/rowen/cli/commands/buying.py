@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import MODEL, HomeAt, Json, PasswordFile, home_of
+from rowen.cli.options import MODEL, HomeAt, Json, PasswordFile, node_of
 
 channel_group = typer.Typer(help="Open, list and close payment channels.", no_args_is_help=True)
 
@@ -43,6 +43,7 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Ask a question; the answer streams to stdout and is paid for as it comes."""
+    node = node_of(home)
     from rowen.cli.asking import Question, ask
 
     question = Question(
@@ -54,7 +55,7 @@ def run(
         seed=seed,
         providers=tuple(provider or ()),
     )
-    return ask(home_of(home), password_file, question, as_json=as_json)
+    return ask(node, password_file, question, as_json=as_json)
 
 
 def quote(
@@ -65,9 +66,10 @@ def quote(
     as_json: Json = False,
 ) -> int:
     """Show who sells a model now, best first, and why the others will not do."""
+    node = node_of(home)
     from rowen.cli.quoting import show_quote
 
-    return show_quote(home_of(home), password_file, model, tuple(provider or ()), as_json=as_json)
+    return show_quote(node, password_file, model, tuple(provider or ()), as_json=as_json)
 
 
 @channel_group.command("open")
@@ -79,9 +81,10 @@ def channel_open(
     as_json: Json = False,
 ) -> int:
     """Lock money for one provider; again adds to it."""
+    node = node_of(home)
     from rowen.cli.channels import open_channel
 
-    return open_channel(home_of(home), password_file, provider, usd, as_json=as_json)
+    return open_channel(node, password_file, provider, usd, as_json=as_json)
 
 
 @channel_group.command("list")
@@ -89,9 +92,10 @@ def channel_list(
     home: HomeAt = None, password_file: PasswordFile = None, as_json: Json = False
 ) -> int:
     """List this client's channels."""
+    node = node_of(home)
     from rowen.cli.channels import list_channels
 
-    return list_channels(home_of(home), password_file, as_json=as_json)
+    return list_channels(node, password_file, as_json=as_json)
 
 
 @channel_group.command("close")
@@ -105,6 +109,7 @@ def channel_close(
     as_json: Json = False,
 ) -> int:
     """Ask for the rest of a channel, and after the delay take it with --unlock."""
+    node = node_of(home)
     from rowen.cli.channels import close_channel
 
-    return close_channel(home_of(home), password_file, provider, takes=unlock, as_json=as_json)
+    return close_channel(node, password_file, provider, takes=unlock, as_json=as_json)

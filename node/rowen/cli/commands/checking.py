@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, home_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, node_of
 
 audit_group = typer.Typer(help="Export evidence and check it.", no_args_is_help=True)
 
@@ -26,9 +26,10 @@ def audit_export(
     as_json: Json = False,
 ) -> int:
     """Write this provider's receipts, vouchers and chain proofs as an evidence bundle."""
+    node = node_of(home)
     from rowen.cli.exporting import export_bundle
 
-    return export_bundle(home_of(home), password_file, directory, as_json=as_json)
+    return export_bundle(node, password_file, directory, as_json=as_json)
 
 
 @audit_group.command("verify")

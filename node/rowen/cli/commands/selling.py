@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, home_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, home_of, node_of
 
 
 class LogLevel(StrEnum):
@@ -36,11 +36,10 @@ def serve(
     as_json: Json = False,
 ) -> int:
     """Sell inference until Ctrl-C."""
+    node = node_of(home)
     from rowen.cli.serving import serve_node
 
-    return serve_node(
-        home_of(home), password_file, level=log.value, on_leash=leash, as_json=as_json
-    )
+    return serve_node(node, password_file, level=log.value, on_leash=leash, as_json=as_json)
 
 
 def status(home: HomeAt = None, as_json: Json = False) -> int:
@@ -59,6 +58,7 @@ def settle(
     as_json: Json = False,
 ) -> int:
     """Put every unclaimed voucher on chain; works whether or not the node is running."""
+    node = node_of(home)
     from rowen.cli.settling import settle_now
 
-    return settle_now(home_of(home), password_file, sweep=sweep, as_json=as_json)
+    return settle_now(node, password_file, sweep=sweep, as_json=as_json)

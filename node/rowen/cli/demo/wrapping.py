@@ -6,6 +6,9 @@ import re
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
+
+from rowen.cli.people import harmless
 
 
 class Wrapper:
@@ -72,5 +75,6 @@ class Wrapper:
         self._is_spaced = False
 
     def _put(self, text: str, style: str) -> None:
-        self._console.print(text, style=style, end="", soft_wrap=True)
+        # Not as markup: brackets are the answer's own.
+        self._console.print(Text(harmless(text), style=style), end="", soft_wrap=True)
         self._console.file.flush()

@@ -1,0 +1,92 @@
+"""What is wrong with a command line is told before anything slow or costly begins."""
+
+import pytest
+from tests.unit.cli.command_line import CommandLine
+
+from rowen.cli.initialise import write_password, write_settings
+from rowen.home import Home
+
+NOBODY = "0x00000000000000000000000000000000DeaDBeef"
+
+
+@pytest.fixture
+def buyer(line: CommandLine) -> CommandLine:
+    """A home with settings and a password, and no keys."""
+    write_password(Home(line.home), "a password for tests")
+    write_settings(Home(line.home), {})
+    return line
+
+
+@pytest.mark.parametrize(
+    ("provider", "usd", "word"),
+    [
+        ("/ip4/127.0.0.1/tcp/1", "1", "/p2p/"),
+        ("0x12", "1", "0x12"),
+        (NOBODY, "-1", "-1"),
+        (NOBODY, "lots", "lots"),
+        (NOBODY, "0", "more than $0"),
+        (NOBODY, "0.0000001", "finer"),
+    ],
+)
+def test_a_malformed_provider_or_amount_is_told(
+    buyer: CommandLine, provider: str, usd: str, word: str
+) -> None:
+    code, out, err = buyer("channel", "open", "--", provider, usd)
+    assert code == 2
+    assert word in err
+    assert err.startswith("error: ")
+    assert not out
+
+
+def test_a_provider_without_a_place_is_told(buyer: CommandLine) -> None:
+    """A 0x address says who, not where."""
+    code, error = buyer.error("run", "hello", "--provider", NOBODY)
+    assert code == 2
+    assert "multiaddr" in error["message"]
+
+
+def test_an_empty_prompt_is_told(buyer: CommandLine) -> None:
+    code, error = buyer.error("run", " ")
+    assert code == 2
+    assert "empty" in error["message"]
+
+
+def test_a_home_without_keys_names_init(buyer: CommandLine) -> None:
+    code, error = buyer.error("channel", "list")
+    assert code == 2
+    assert "rowen init" in error["message"]
+
+
+@pytest.mark.parametrize("pin", ["--escrow", "--provider", "--block-hash"])
+def test_a_malformed_pin_is_told(line: CommandLine, pin: str) -> None:
+    """Exit code 2 here means usage; the verdict on garbage has the same code by design."""
+    code, error = line.error("audit", "verify", ".", pin, "0x12")
+    assert code == 2
+    assert "0x12" in error["message"]
+
+
+def test_a_bundle_needs_a_place(buyer: CommandLine) -> None:
+    code, error = buyer.error("audit", "export", "/nowhere/at/all/bundle")
+    assert code == 2
+    assert "/nowhere/at/all does not exist" in error["message"]
+
+
+def test_what_follows_two_dashes_is_not_an_option(buyer: CommandLine) -> None:
+    code, out, err = buyer("run", "--provider", NOBODY, "--", "--json")
+    assert code == 2
+    assert not out
+    assert err.startswith("error: ")
+
+
+def test_init_asks_only_a_person(line: CommandLine) -> None:
+    code, error = line.error("init")
+    assert code == 2
+    assert "rowen init --yes" in error["message"]
+
+
+def test_the_demo_takes_only_a_new_folder(line: CommandLine) -> None:
+    line.home.mkdir()
+    (line.home / "mine").touch()
+    code, error = line.error("demo", "--keep", line.home)
+    assert code == 2
+    assert "is not empty" in error["message"]

@@ -1,0 +1,103 @@
+"""What people see: wrapped answers, dollars, settings that explain themselves."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rowen.cli.asking import Question, tokens_per_s
+from rowen.cli.config_file import render
+from rowen.cli.demo.wrapping import Wrapper
+from rowen.cli.looking import _without_secrets
+from rowen.cli.options import MODEL
+from rowen.cli.output import show_error
+from rowen.cli.people import column_dollars, counted, dollars, short
+from rowen.config import DEFAULT_MODEL
+from rowen.engine.models import entry
+
+
+def wrapped(*pieces: str, width: int = 11) -> str:
+    out = io.StringIO()
+    wrapper = Wrapper(Console(file=out, width=80), indent="> ", width=width)
+    for piece in pieces:
+        wrapper.write(piece)
+    wrapper.finish()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "lines"),
+    [
+        (["one two three four"], ["one two", "three four"]),
+        (["on", "e t", "wo thr", "ee"], ["one two", "three"]),
+        (["a", " ", " b"], ["a b"]),
+        (["a\n\n\nb"], ["a", "b"]),
+        (["  lead"], ["lead"]),
+        (["unbreakable-word and"], ["unbreakable-word", "and"]),
+        (["[not] ", "markup"], ["[not]", "markup"]),
+        (["日本語 日本語"], ["日本語", "日本語"]),
+        (["red \x1b[31m"], ["red �[31m"]),
+        ([], []),
+    ],
+)
+def test_words_stay_whole_however_they_arrive(pieces: list[str], lines: list[str]) -> None:
+    assert wrapped(*pieces) == "".join(f"> {line}\n" for line in lines)
+
+
+def test_money_is_dollars_without_lost_digits() -> None:
+    assert [dollars(n) for n in (0, 1, 250_000, 12_000_000)] == [
+        "$0.00", "$0.000001", "$0.25", "$12.00",
+    ]  # fmt: skip
+    assert [column_dollars(n) for n in (20, 1_000_000, 10**12)] == [
+        "$0.000020", "$1.000000", "$1,000,000.000000",
+    ]  # fmt: skip
+
+
+def test_only_people_see_short_addresses() -> None:
+    assert short("0x71C7656EC7ab88b098defB751B7401B5f6d8976F") == "0x71C7…976F"
+    assert short("31337") == "31337"
+
+
+def test_one_is_one() -> None:
+    assert [counted(n, "receipt") for n in (0, 1, 2)] == ["0 receipts", "1 receipt", "2 receipts"]
+
+
+def test_speed_leaves_out_the_wait_for_the_first_token() -> None:
+    assert tokens_per_s(101, 1000, 3000) == "50 tokens/s"
+    assert tokens_per_s(1, 10, 10) == "–"
+
+
+def test_every_setting_is_explained() -> None:
+    """A key in the file has its meaning above it."""
+    lines = render({}).splitlines()
+    keys = [number for number, line in enumerate(lines) if " = " in line]
+    assert len(keys) >= 20
+    assert all(lines[number - 1].startswith("# ") for number in keys)
+    assert "``" not in "\n".join(lines)
+
+
+def test_a_key_in_an_rpc_url_is_not_shown() -> None:
+    assert _without_secrets("https://rpc.example/v2/secret") == "https://rpc.example/•••"
+    assert "secret" not in _without_secrets("https://me:secret@rpc.example:8545/?k=secret")
+    assert _without_secrets("http://127.0.0.1:8545") == "http://127.0.0.1:8545"
+
+
+def test_a_prompt_is_in_no_repr() -> None:
+    question = Question(
+        prompt="my secret", model="m", max_cost="", max_output=1, temperature=0, seed=0,
+        providers=(),
+    )  # fmt: skip
+    assert "secret" not in repr(question)
+
+
+def test_the_model_asked_for_is_the_one_sold_by_default() -> None:
+    assert entry(DEFAULT_MODEL).model == MODEL
+
+
+def test_an_error_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a peer said may be quoted in it."""
+    show_error("peer_error", "it said \x1b]0;owned\x07 \u202eevil [bold]x[/]", as_json=False)
+    said = capsys.readouterr().err
+    assert said.startswith("error: it said ")
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    assert "[bold]x[/]" in said
