@@ -305,3 +305,33 @@ async def test_stop_texts_of_many_tokens_are_no_fraud(autojump_clock: MockClock)
             # What is in the journal is judged by the same rule.
             await client.kill()
             await client.start()
+
+
+async def test_text_beyond_what_the_units_can_stand_for_ends_the_session(
+    autojump_clock: MockClock,
+) -> None:
+    """P12: the order bounds the units, and so how much text a reader that lags holds."""
+    async with swindle() as (liar, client):
+        part = "x" * 100_000
+        liar.chunks = [(100_000 * number, 1, part) for number in range(10)]
+        with pytest.raises(Unavailable, match="bytes of output"):
+            await ask(client)
+        assert liar.paid() == []
+
+
+async def test_more_units_than_ordered_end_the_session(autojump_clock: MockClock) -> None:
+    async with swindle() as (liar, client):
+        liar.chunks = [(0, 513, "word " * 513)]
+        with pytest.raises(Unavailable, match="513 output units, ordered 512"):
+            await ask(client)
+        assert liar.paid() == []
+
+
+async def test_a_partial_receipt_for_nothing_is_disputed(autojump_clock: MockClock) -> None:
+    """P15: receipts that charge nothing would fill the client's disk for free."""
+    async with swindle() as (liar, client):
+        liar.is_idle = True
+        with pytest.raises(Unavailable, match="disputed: it is partial and charges nothing"):
+            await ask(client)
+        await trio.sleep(1)
+        assert len(liar.paid()) == 1

@@ -49,6 +49,8 @@ TEMPLATE_UNITS_PER_MESSAGE = 16
 TEMPLATE_UNITS = 64
 # An end-of-turn token has no text, and a token may wait for the rest of its character.
 SILENT_UNITS = 4
+# No vocabulary in use has a longer token; most are below 130 bytes.
+UNIT_BYTES_MAX = 512
 
 
 class JobState(Enum):
@@ -213,6 +215,11 @@ def _on_sent(state: BuyerChannel, job: Job, event: ProviderSent) -> Outcome:
         raise PeerError(f"output units fell from {job.output_units} to {event.units}")
     if end < job.output_bytes:
         raise PeerError(f"output ends at byte {end} with more units than {job.output_bytes} had")
+    # Whoever reads the answer may lag, so what waits for him must have an end.
+    if event.units > job.order.output_units_max:
+        raise PeerError(f"{event.units} output units, ordered {job.order.output_units_max}")
+    if end > job.order.output_units_max * UNIT_BYTES_MAX:
+        raise PeerError(f"{end} bytes of output, ordered {job.order.output_units_max} units")
     try:
         text = raw[job.output_bytes - event.at :].decode()
     except UnicodeDecodeError as error:
@@ -381,6 +388,9 @@ def _mispriced(state: BuyerChannel, job: Job, receipt: Receipt) -> str:
         expected = max(0, cost(job.order, reading) - job.billed)
     if receipt.amount != expected:
         return f"amount is {receipt.amount}, units times price make {expected}"
+    if receipt.status is Status.PARTIAL and not receipt.amount:
+        # Without end, and each of them ours to sign and keep.
+        return "it is partial and charges nothing"
     if receipt.total != state.log.total + receipt.amount:
         return f"total is {receipt.total}, expected {state.log.total + receipt.amount}"
     if job.billed + receipt.amount > job.order.amount_max:
