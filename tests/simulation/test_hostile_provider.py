@@ -307,6 +307,26 @@ async def test_stop_texts_of_many_tokens_are_no_fraud(autojump_clock: MockClock)
             await client.start()
 
 
+async def test_a_provider_that_never_answers_the_attach_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    """Heartbeats alone do not hold an answer up for ever."""
+    async with swindle() as (liar, client):
+        liar.attached = None
+        with trio.fail_after(600), pytest.raises(Unavailable, match="did not answer"):
+            await ask(client)
+
+
+async def test_a_provider_that_delays_its_announced_receipts_for_ever_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    async with swindle() as (liar, client):
+        liar.attached = messages.Attached(3)
+        liar.drips = True
+        with trio.fail_after(600), pytest.raises(Unavailable, match="did not answer"):
+            await ask(client)
+
+
 async def test_text_beyond_what_the_units_can_stand_for_ends_the_session(
     autojump_clock: MockClock,
 ) -> None:

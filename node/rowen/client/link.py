@@ -80,33 +80,40 @@ async def attach(session: Session, account: Account, wait_s: float) -> None:
     Args:
         session: With the channel's provider, greeted.
         account: The channel.
-        wait_s: Longest wait for confirmations.
+        wait_s: Longest wait for confirmations, and then again for the receipts left open.
 
     Raises:
         Refused: The provider will not have this channel.
         PeerError: Its log and ours contradict each other.
         Unavailable: The session or the journal failed.
-        trio.TooSlowError: It does not send the receipts it announced.
+        trio.TooSlowError: It does not answer, or does not send the receipts it announced.
     """
+    # Heartbeats keep a session alive that says nothing, or nothing to the point.
+    with trio.fail_after(wait_s + GREETING_S):
+        attached = await _attached(session, account, wait_s)
+    account.attached(session, attached)
+    with trio.fail_after(wait_s):
+        while account.state.log.count < attached.receipt_count and not account.state.stopped:
+            # It announced them, so they are on their way; each may take only so long.
+            with trio.fail_after(GREETING_S):
+                said = await _next(session)
+            await account.heard(said)
+    await account.caught_up()
+
+
+async def _attached(session: Session, account: Account, wait_s: float) -> messages.Attached:
     until = trio.current_time() + wait_s
     while True:
         await session.send(messages.encode(account.attach_message()))
         said = await _next(session)
         if isinstance(said, messages.Attached):
-            break
+            return said
         if not isinstance(said, messages.No):
             raise PeerError(f"expected attached, got {type(said).__name__}")
         no = Refused(_reason(said.reason), said.detail, said.retry_ms)
         if no.retry_ms is None or trio.current_time() + no.retry_ms / 1000 > until:
             raise no
         await trio.sleep(no.retry_ms / 1000)
-    account.attached(session, said)
-    while account.state.log.count < said.receipt_count and not account.state.stopped:
-        # It announced them, so they are on their way; each may take only so long.
-        with trio.fail_after(GREETING_S):
-            said_again = await _next(session)
-        await account.heard(said_again)
-    await account.caught_up()
 
 
 async def listen(session: Session, account: Account) -> None:
