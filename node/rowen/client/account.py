@@ -88,9 +88,11 @@ class Account:
     async def lost(self, why: Exception) -> None:
         """The session is over; open jobs wait for the provider, their readers do not."""
         self._session = None
-        for job_id in list(self.state.jobs):
-            await self.apply(on.ProviderLost(job_id))
-        inboxes, self._inboxes = self._inboxes, {}
+        # Also when the journal failed: nothing is written here, and readers must hear of it.
+        async with self._lock:
+            for job_id in list(self.state.jobs):
+                self.state, _ = buyer.step(self.state, on.ProviderLost(job_id))
+            inboxes, self._inboxes = self._inboxes, {}
         for inbox in inboxes.values():
             inbox.put(Failed(why))
 
