@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import computing, journal
+from benchmarks import computing, journal, streaming
 from benchmarks.compare import Row
 from benchmarks.table import table, to_json
 
@@ -16,6 +16,7 @@ BENCHES: dict[str, Callable[[float], list[Row]]] = {
     "voucher": computing.voucher,
     "journal": journal.durable_vouchers,
     "chunk": computing.chunk,
+    "stream": streaming.measure,
 }
 
 SECONDS = 8.0
