@@ -30,6 +30,8 @@ from rowen.store.base import (
     VoucherKept,
 )
 
+NO_SESSION = "no session with the provider"
+
 
 class Account:
     """A channel this node buys on.
@@ -123,6 +125,9 @@ class Account:
         """
         async with self._lock:
             self._check_halted()
+            if self._session is None:
+                # An order that cannot be sent would still hold its part of the deposit.
+                raise Unavailable(NO_SESSION)
             bound = buyer.input_units_bound(job_input)
             silent = buyer.silent_units_bound(job_input)
             state = buyer.place(self.state, order, bound, silent)
@@ -301,7 +306,7 @@ class Account:
         if not said:
             return
         if self._session is None:
-            raise Unavailable("no session with the provider")
+            raise Unavailable(NO_SESSION)
         # A message that is half lost to a cancelled task would leave a gap; the session itself
         # bounds how long this takes.
         with trio.CancelScope(shield=True):

@@ -67,6 +67,7 @@ class _Link:
     account: Account
     listening: trio.CancelScope
     over: trio.Event = field(default_factory=trio.Event)
+    put_away: trio.Event = field(default_factory=trio.Event)
 
 
 class Client:
@@ -211,6 +212,9 @@ class Client:
         async with self._linking.setdefault(provider, trio.Lock()):
             link = self._links.get(provider)
             if link is None or link.over.is_set():
+                if link is not None:
+                    # Or the new session's jobs would be given up together with the old one's.
+                    await link.put_away.wait()
                 link = await self._connect(provider)
                 self._links[provider] = link
             return link.account
@@ -291,6 +295,8 @@ class Client:
                 if link is not None:
                     link.over.set()
                 await account.lost(why)
+                if link is not None:
+                    link.put_away.set()
             if not outcome:
                 outcome.append(why)
             ready.set()

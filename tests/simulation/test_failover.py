@@ -1,0 +1,78 @@
+"""An answer that changes its provider: still within the sum its buyer named. P3."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from tests.simulation.conversation import SALT
+from trio.testing import MockClock
+
+from rowen.protocol.errors import Unavailable
+from rowen.protocol.jobs import ChatInput, Message
+from rowen.testing.engine import SCRIPTED, ScriptedEngine
+from rowen.testing.simulator import SimClient, Simulation, simulate
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+async def owed(world: Simulation, client: SimClient) -> int:
+    """What the client's newest vouchers promise, all providers together."""
+    assert client.client is not None
+    await client.client.settle_open_jobs()
+    await trio.sleep(1)
+    return sum(account.state.log.total for account in client.client._accounts.values())
+
+
+async def test_an_order_is_not_journaled_without_a_session_to_send_it_on(
+    autojump_clock: MockClock,
+) -> None:
+    """It would reserve the channel's money for a job that no provider ever heard of."""
+    async with simulate(1) as world:
+        provider = await world.add_provider()
+        client = await world.add_client()
+        assert client.client is not None
+        async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
+            await answer.read()
+        account = await client.client.account(provider.key.address)
+        await account.lost(Unavailable("the line is dead"))
+        free = account.state.free()
+        order = answer.parts[0].order
+        with pytest.raises(Unavailable, match="no session"):
+            await account.order(order, SALT, ChatInput((Message("user", "hi"),)), world.now_ms())
+        assert account.state.free() == free
+
+
+async def test_a_new_session_waits_until_the_old_one_is_put_away(
+    autojump_clock: MockClock,
+) -> None:
+    """Orders that waited for a slow disk are not sent on the new one and then given up for lost."""
+    async with simulate(1) as world:
+        engine = ScriptedEngine()
+        provider = await world.add_provider(engine)
+        client = await world.add_client()
+        assert client.client is not None
+        buyer = client.client
+        await buyer.account(provider.key.address)
+        client.disk.commit_s = 5.0
+        failures: list[str] = []
+
+        async def ask() -> None:
+            try:
+                async with buyer.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
+                    await answer.read()
+            except Unavailable as error:
+                failures.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(ask)
+            await trio.sleep(1)
+            buyer._links[provider.key.address].listening.cancel()
+            await trio.sleep(0.5)
+            await ask()
+        assert len(failures) == 2
+        assert all("no session" in failure for failure in failures)
+        assert engine.counters.started == 1
