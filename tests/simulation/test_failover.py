@@ -8,7 +8,7 @@ from tests.simulation.conversation import SALT
 from trio.testing import MockClock
 
 from rowen.protocol.errors import Unavailable
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import SimClient, Simulation, simulate
 
@@ -24,6 +24,50 @@ async def owed(world: Simulation, client: SimClient) -> int:
     await client.client.settle_open_jobs()
     await trio.sleep(1)
     return sum(account.state.log.total for account in client.client._accounts.values())
+
+
+async def test_a_provider_that_vanished_may_still_bill_what_its_order_allowed(
+    autojump_clock: MockClock,
+) -> None:
+    """Its share of ``max_cost`` stays reserved: what it delivers when it is back is paid too."""
+    async with simulate(1) as world:
+        providers = [await world.add_provider(ScriptedEngine(delay_s=0.2)) for _ in range(2)]
+        client = await world.add_client()
+        assert client.client is not None
+        async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
+            await anext(aiter(answer))
+            first = answer.parts[0].provider
+            lost = next(p for p in providers if p.key.address == first)
+            world.hub.change_link(lost.network, client.network, is_cut=True)
+            await answer.read()
+        assert answer.finish is Finish.STOP
+        assert [part.provider == first for part in answer.parts] == [True, False]
+        assert sum(part.order.amount_max for part in answer.parts) <= 1_500
+        world.hub.heal(lost.network, client.network)
+        assert await owed(world, client) <= 1_500
+
+
+async def test_a_provider_that_refuses_reserves_nothing(autojump_clock: MockClock) -> None:
+    """Only an order that may have been taken counts against ``max_cost``."""
+    async with simulate(1) as world:
+        providers = [await world.add_provider(ScriptedEngine(delay_s=0.2)) for _ in range(2)]
+        client = await world.add_client()
+        assert client.client is not None
+        for provider in providers:
+            assert provider.node is not None
+        # The first to be asked has no slot free.
+        async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
+            await anext(aiter(answer))
+            first = answer.parts[0].provider
+        busy = next(p for p in providers if p.key.address == first)
+        assert busy.node is not None
+        for number in range(int(busy.node.slots.total_tokens)):
+            busy.node.slots.acquire_on_behalf_of_nowait(number)
+        async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
+            await answer.read()
+        amounts = [part.order.amount_max for part in answer.parts]
+        assert len(amounts) == 2
+        assert amounts[0] == amounts[1] > 750
 
 
 async def test_an_order_is_not_journaled_without_a_session_to_send_it_on(

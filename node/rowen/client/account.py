@@ -202,7 +202,7 @@ class Account:
         async with self._lock:
             await self._keep(self._dropped(said.job, str(no)))
         if inbox := self._inboxes.pop(said.job, None):
-            inbox.put(Failed(no))
+            inbox.put(Failed(no, is_settled=True))
 
     # --- inside the lock
 
@@ -255,7 +255,8 @@ class Account:
                 inbox.put(Over(effect.finish, effect.detail))
                 del self._inboxes[effect.job]
             elif isinstance(effect, on.Dispute):
-                inbox.put(Failed(PeerError(f"receipt disputed: {effect.detail}")))
+                disputed = PeerError(f"receipt disputed: {effect.detail}")
+                inbox.put(Failed(disputed, is_settled=True))
 
     def _paid(self, effect: on.Pay, bill: messages.Bill, voucher: Signed) -> list[Entry]:
         text = "".join(self._segments.pop(effect.job, ()))

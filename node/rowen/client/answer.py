@@ -55,7 +55,7 @@ class Part:
         input_units: Prompt tokens, as the provider counts them.
         output_units: Received.
         receipts: Checked and paid for, with the provider's signatures.
-        is_settled: Whether the last receipt came.
+        is_settled: Whether nothing more can be billed: the last receipt came, or none will.
     """
 
     provider: bytes
@@ -73,11 +73,12 @@ class Part:
 
     @property
     def owed_at_most(self) -> int:
-        """Paid, or still to be paid for what was received when its provider vanished."""
-        if self.is_settled or not self.input_units:
-            return self.paid
-        reading = Reading(self.input_units, 0, self.output_units)
-        return max(self.paid, cost(self.order, reading))
+        """Paid, or all that its order allows.
+
+        A provider that vanished may have gone on for a while, and delivers and bills that when
+        it is back.
+        """
+        return self.paid if self.is_settled else self.order.amount_max
 
 
 class Answer:
@@ -213,6 +214,7 @@ class Answer:
             self.finish = item.finish
             return "", True
         elif isinstance(item, Failed):
+            part.is_settled = item.is_settled
             raise item.error
         return "", False
 
@@ -258,8 +260,12 @@ class Answer:
         bound = input_units_bound(job_input)
         order = self._priced(match.variant, account, bound, input_hash(salt, encoded))
         part = Part(match.offer.provider, match.variant, order)
-        inbox = await account.order(order, salt, job_input, self._client.now_ms())
-        self.parts.append(part)
+        try:
+            inbox = await account.order(order, salt, job_input, self._client.now_ms())
+        finally:
+            # Also when it failed on its way: the provider may have it all the same.
+            if order.job_id in account.state.jobs:
+                self.parts.append(part)
         return account, inbox, part
 
     def _priced(self, variant: Variant, account: Account, bound: int, hashed: bytes) -> Order:
@@ -323,7 +329,10 @@ def _continued(job_input: ChatInput, text: str) -> ChatInput:
 
 def _nobody(model: str, attempts: list[Rejection], rejections: list[Rejection]) -> str:
     lines = [f"no provider can serve {model}:"]
-    lines += [f"  {format_address(r.provider)}: {r.why}" for r in (*attempts, *rejections)]
+    # Who was tried is passed over the second time; what it said then is the reason.
+    tried = {rejection.provider for rejection in attempts}
+    others = [rejection for rejection in rejections if rejection.provider not in tried]
+    lines += [f"  {format_address(r.provider)}: {r.why}" for r in (*attempts, *others)]
     if len(lines) == 1:
         lines.append("  no provider is known: name one with --provider")
     return "\n".join(lines)

@@ -50,9 +50,15 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job cannot go on here; another provider may continue it."""
+    """The job cannot go on here; another provider may continue it.
+
+    Attributes:
+        error: Why.
+        is_settled: Whether its provider can bill nothing more for it.
+    """
 
     error: Exception
+    is_settled: bool = False
 
 
 Item = Text | Started | Billed | Over | Failed
