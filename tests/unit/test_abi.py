@@ -106,5 +106,5 @@ def test_a_failing_forge_fails_the_command_that_ran_it() -> None:
     """The `forge` npm installs exits with 0 whatever happened: every check would stay green."""
     if not (CONTRACTS / "node_modules/@foundry-rs").is_dir():
         pytest.skip("contracts/node_modules is not installed")
-    command = ["node", CONTRACTS / "tools/foundry", "forge", "no-such-command"]
+    command = ["node", str(CONTRACTS / "tools/foundry"), "forge", "no-such-command"]
     assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode != 0

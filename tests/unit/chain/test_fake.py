@@ -1,6 +1,7 @@
 """What the fake chain offers beside the interface: faults, on demand."""
 
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import pytest
@@ -51,35 +52,23 @@ async def test_an_endpoint_that_lies_says_what_it_was_told_to() -> None:
 async def test_without_automine_a_transaction_waits_for_a_block() -> None:
     chain, escrow, wallet = world(automine=False)
     async with trio.open_nursery() as nursery:
-
-        async def lock() -> None:
-            await wallet.lock(PROVIDER, SESSION, 5_000, intent="lock")
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(lock)
+        nursery.start_soon(partial(wallet.lock, PROVIDER, SESSION, 5_000, intent="lock"))
         await trio.testing.wait_all_tasks_blocked()
         assert (await escrow.channel(CHANNEL.id, confirmations=0)).locked == 0
         chain.mine()
-        await trio.sleep_forever()
     assert (await escrow.channel(CHANNEL.id, confirmations=0)).locked == 5_000
 
 
 async def test_a_transaction_dropped_from_the_mempool_is_sent_again_by_its_wallet() -> None:
     chain, escrow, wallet = world(automine=False)
     async with trio.open_nursery() as nursery:
-
-        async def lock() -> None:
-            await wallet.lock(PROVIDER, SESSION, 5_000, intent="lock")
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(lock)
+        nursery.start_soon(partial(wallet.lock, PROVIDER, SESSION, 5_000, intent="lock"))
         await trio.testing.wait_all_tasks_blocked()
         (tx_hash,) = chain.mempool
         chain.drop(tx_hash)
         chain.mine()
         await trio.testing.wait_all_tasks_blocked()
         chain.mine()
-        await trio.sleep_forever()
     assert (await escrow.channel(CHANNEL.id, confirmations=0)).locked == 5_000
 
 

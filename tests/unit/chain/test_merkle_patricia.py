@@ -1,12 +1,13 @@
 """Our trie reader against the ``trie`` and ``rlp`` libraries, and against bytes of strangers."""
 
 from contextlib import suppress
+from typing import Protocol, cast
 
 import pytest
 import rlp
 from hypothesis import given
 from hypothesis import strategies as st
-from trie import HexaryTrie
+from trie.hexary import HexaryTrie
 
 from rowen.chain.merkle_patricia import EMPTY_ROOT, encode_list, lookup, number, payload, split_list
 from rowen.protocol.errors import PeerError
@@ -15,14 +16,24 @@ from rowen.protocol.ids import keccak
 NAMES = st.binary(min_size=1, max_size=3)
 
 
-def build(entries: dict[bytes, bytes]) -> HexaryTrie:
-    trie = HexaryTrie({})
+class Trie(Protocol):
+    """What we use of ``HexaryTrie``, whose methods have no types."""
+
+    root_hash: bytes
+
+    def set(self, key: bytes, value: bytes) -> None: ...
+
+    def get_proof(self, key: bytes) -> tuple[object, ...]: ...
+
+
+def build(entries: dict[bytes, bytes]) -> Trie:
+    trie = cast(Trie, HexaryTrie({}))
     for name, value in entries.items():
         trie.set(keccak(name), rlp.encode(value))
     return trie
 
 
-def proof_of(trie: HexaryTrie, key: bytes) -> list[bytes]:
+def proof_of(trie: Trie, key: bytes) -> list[bytes]:
     return [rlp.encode(node) for node in trie.get_proof(key) if node != b""]
 
 

@@ -4,7 +4,7 @@ Run ``python -m tests.unit.protocol.doc_tables`` after a change of the protocol.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import msgspec
 from tests.interop.make_vectors import example_messages
 from tests.unit.protocol import build, test_buyer_table, test_seller_table
 
-from rowen.protocol import jobs, messages, offers
+from rowen.protocol import buyer, jobs, messages, offers, seller
 from rowen.protocol.errors import Reason
 from rowen.protocol.statements import Statement
 
@@ -25,7 +25,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _states(states: type[Enum], events: list[type], cells: Mapping[Any, str]) -> str:
+def _states(states: type[Enum], events: Iterable[type], cells: Mapping[Any, str]) -> str:
     head = ["event", *(f"**{state.name}**" for state in states)]
     rows = [[event.__name__, *(cells[state, event] for state in states)] for event in events]
     return _table(head, rows)
@@ -41,8 +41,7 @@ def seller_states() -> str:
             cells[pair] = "ignored"
         else:
             cells[pair] = f"→ {line[0].name}: {line[1]}"
-    events = list(test_seller_table.EVENTS)
-    return _states(test_seller_table.JobState, events, cells)
+    return _states(seller.JobState, test_seller_table.EVENTS, cells)
 
 
 def buyer_states() -> str:
@@ -57,8 +56,7 @@ def buyer_states() -> str:
             name = "over" if then == test_buyer_table.GONE else then.name
             cell = f"→ {name}" + (f": {effects}" if effects else "")
         cells[state, event] = cell
-    events = list(test_buyer_table.EVENTS)
-    return _states(test_buyer_table.JobState, events, cells)
+    return _states(buyer.JobState, test_buyer_table.EVENTS, cells)
 
 
 def statement_types() -> str:
@@ -80,6 +78,7 @@ def _limit(kind: Any) -> str:
     if isinstance(kind, msgspec.inspect.NoneType):
         return "nil"
     if isinstance(kind, msgspec.inspect.IntType):
+        assert kind.le is not None, "an int on the wire has bounds"
         return f"int {kind.ge} … {_power(kind.le)}"
     if isinstance(kind, msgspec.inspect.BytesType):
         if kind.min_length == kind.max_length:
@@ -114,7 +113,7 @@ def _fields(kind: type[msgspec.Struct]) -> list[list[str]]:
 def message_fields() -> str:
     """Keys of each message, in their order."""
     kinds = dict.fromkeys(type(said) for said in example_messages())
-    parts = [messages.Signed, *kinds, jobs.ChatInput, jobs.Message]
+    parts: list[type[msgspec.Struct]] = [messages.Signed, *kinds, jobs.ChatInput, jobs.Message]
     parts += [offers.OfferContent, offers.VariantContent]
     return "\n\n".join(
         f"**{kind.__name__}**\n\n" + _table(["key", "value"], _fields(kind)) for kind in parts
@@ -135,13 +134,16 @@ BLOCKS = {
 }
 
 
+def _around(block: str) -> Callable[[re.Match[str]], str]:
+    """Puts a block between the marks that were found; as it is, backslashes too."""
+    return lambda marks: f"{marks[1]}\n{block}\n\n{marks[2]}"
+
+
 def refreshed(text: str) -> str:
     """The document with every block made anew."""
     for name, make in BLOCKS.items():
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text, count = re.subn(
-            pattern, lambda m, make=make: f"{m[1]}\n{make()}\n\n{m[2]}", text, flags=re.DOTALL
-        )
+        text, count = re.subn(pattern, _around(make()), text, flags=re.DOTALL)
         assert count == 1, f"the document has {count} blocks named {name}"
     return text
 

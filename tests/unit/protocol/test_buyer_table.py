@@ -91,7 +91,7 @@ STATES = {
     JobState.CANCELLING: cancelling,
     JobState.SUSPENDED: suspended,
 }
-EVENTS = {
+EVENTS: dict[type[on.Event], on.Event] = {
     ProviderAccepted: ProviderAccepted(JOB, 5),
     ProviderRefused: ProviderRefused(JOB),
     ProviderSent: sent("more", 10, 12),
@@ -238,7 +238,7 @@ def test_an_ending_costs_what_the_status_table_says(finish: Finish | None, amoun
 @pytest.mark.parametrize("finish", [None, *Finish])
 def test_a_finish_says_what_the_signed_status_says(status: Status, finish: Finish | None) -> None:
     """Or a job that is charged could be shown to the user as one that failed."""
-    fitting = {
+    fitting: dict[Status, list[Finish | None]] = {
         Status.PARTIAL: [None],
         Status.FINAL: [Finish.STOP, Finish.LENGTH],
         Status.CANCELLED: [Finish.CANCELLED],

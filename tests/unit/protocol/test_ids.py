@@ -6,7 +6,7 @@ import base58
 import pytest
 from coincurve import PrivateKey
 from eth_account import Account
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from rowen.protocol import ids
 from rowen.protocol.errors import PeerError, UserError
@@ -37,7 +37,7 @@ def test_a_peer_id_leads_to_its_keys_address(secret: bytes) -> None:
 
 
 def test_the_channel_id_is_the_hash_of_the_abi_encoded_parties() -> None:
-    from eth_abi import encode
+    from eth_abi.abi import encode
 
     parties = [b"\x01" * 20, b"\x02" * 20, b"\x03" * 20]
     encoded = encode(["address"] * 3, ["0x" + party.hex() for party in parties])

@@ -94,7 +94,7 @@ def test_an_offer_ends_at_its_expiry(late_ms: int, is_fresh: bool) -> None:
     hello = sign_offer(sold(), DOMAIN, OPERATOR)
     now_ms = NOW_MS + 600_000 + late_ms
     if is_fresh:
-        assert read(hello, now_ms)
+        read(hello, now_ms)
     else:
         with pytest.raises(PeerError, match="expired"):
             read(hello, now_ms)
@@ -106,7 +106,7 @@ def test_an_offer_ends_at_its_expiry(late_ms: int, is_fresh: bool) -> None:
 def test_clocks_may_differ_by_a_minute(early_ms: int, is_taken: bool) -> None:
     hello = sign_offer(sold(), DOMAIN, OPERATOR)
     if is_taken:
-        assert read(hello, NOW_MS - early_ms)
+        read(hello, NOW_MS - early_ms)
     else:
         with pytest.raises(PeerError, match="future"):
             read(hello, NOW_MS - early_ms)
@@ -120,7 +120,7 @@ def test_an_offer_lives_a_day_at_most(extra_ms: int) -> None:
         with pytest.raises(PeerError, match="day"):
             read(hello)
     else:
-        assert read(hello)
+        read(hello)
 
 
 def content(**changes: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def billed() -> SellerChannel:
 
 STATES = {JobState.RUNNING: running, JobState.PAUSED: paused, JobState.BILLED: billed}
 
-EVENTS = {
+EVENTS: dict[type[on.JobEvent], on.JobEvent] = {
     EngineSaid: EngineSaid(JOB, "more", 2),
     EngineFinished: EngineFinished(JOB, Finish.STOP, 3),
     EngineFailed: EngineFailed(JOB, "out of memory"),

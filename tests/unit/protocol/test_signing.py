@@ -2,7 +2,7 @@
 
 import pytest
 from coincurve import PublicKey
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey, Signature
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -28,13 +28,13 @@ def packed(r: int, s: int, parity: int) -> bytes:
 def test_others_recover_our_signatures(digest: bytes) -> None:
     key = Key(b"\x07" * 32)
     r, s, parity = halves(key.sign(digest))
-    foreign = keys.Signature(vrs=(parity, r, s))
+    foreign = Signature(vrs=(parity, r, s))
     assert foreign.recover_public_key_from_msg_hash(digest).to_canonical_address() == key.address
 
 
 @pytest.mark.parametrize("digest", DIGESTS)
 def test_we_recover_others_signatures(digest: bytes) -> None:
-    foreign = keys.PrivateKey(b"\x08" * 32)
+    foreign = PrivateKey(b"\x08" * 32)
     signature = foreign.sign_msg_hash(digest)
     ours = recover(digest, packed(signature.r, signature.s, signature.v))
     assert ours == foreign.public_key.to_canonical_address()

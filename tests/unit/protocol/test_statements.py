@@ -119,7 +119,7 @@ def test_a_statement_survives_its_words(statement: Statement) -> None:
 @EACH
 def test_the_words_are_the_abi_encoding(statement: Statement) -> None:
     """The contract reads what was signed, with no encoding in between."""
-    from eth_abi import encode
+    from eth_abi.abi import encode
 
     kinds = [kind for kind, _ in type_fields(type(statement))]
     values = [getattr(statement, field) for field in statement.__struct_fields__]
@@ -184,9 +184,9 @@ def test_a_field_takes_what_fits_its_type_and_no_more(statement: Statement, fiel
     elif kind in ("bytes32", "address"):
         value = getattr(statement, field)
         # struct would pad or cut these silently.
-        for wrong in (b"", value[:-1], value + b"\x00"):
+        for misfit in (b"", value[:-1], value + b"\x00"):
             with pytest.raises(ValueError, match="expected"):
-                replace(statement, **{field: wrong}).encode()
+                replace(statement, **{field: misfit}).encode()
 
 
 def test_a_claim_row_has_132_bytes_in_the_contracts_order() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import Connection, create_engine, insert
 from sqlalchemy.pool import StaticPool
@@ -12,7 +14,7 @@ from rowen.store.migrations import STEPS, VERSION, migrate, version_of
 
 
 @pytest.fixture
-def connection() -> Connection:
+def connection() -> Iterator[Connection]:
     engine = create_engine("sqlite://", poolclass=StaticPool)
     connection = engine.connect()
     schema.METADATA.create_all(connection)
