@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import pytest
 import trio
+from tests.simulation.conversation import talk
 from trio.testing import MockClock
 
+from rowen.protocol import messages
 from rowen.protocol.errors import Unavailable
-from rowen.testing.engine import SCRIPTED
+from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import simulate
 
 
 @pytest.fixture
 def autojump_clock() -> MockClock:
     return MockClock(autojump_threshold=0)
+
+
+async def test_a_provider_whose_disk_fails_in_an_answer_stops_at_once(
+    autojump_clock: MockClock,
+) -> None:
+    """P11: it does not wait for another client to run into the failure."""
+    async with simulate(1) as world:
+        provider = await world.add_provider(ScriptedEngine(delay_s=0.1))
+        client = await world.add_client()
+        await client.kill()
+        async with talk(world, client, provider) as hand:
+            await hand.attach()
+            await hand.submit(*hand.order())
+            await hand.hear_until(messages.Accepted)
+            provider.disk.fails_at = provider.disk.commits
+            with pytest.raises((Unavailable, AssertionError)):
+                await hand.hear_until(messages.Attached)
+            await trio.sleep(1)
+            assert not provider.is_alive
 
 
 async def test_a_client_whose_disk_fails_says_so_and_lives(autojump_clock: MockClock) -> None:

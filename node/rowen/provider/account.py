@@ -18,7 +18,15 @@ from rowen.protocol.messages import Signed
 from rowen.protocol.seller import Meter, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
-from rowen.store.base import ChannelStopped, Entry, Journal, OrderKept, ReceiptKept, VoucherKept
+from rowen.store.base import (
+    ChannelStopped,
+    Entry,
+    Journal,
+    JournalFailed,
+    OrderKept,
+    ReceiptKept,
+    VoucherKept,
+)
 
 LEAVE_S = 10.0
 
@@ -309,7 +317,7 @@ class Account:
         with trio.CancelScope(shield=True):
             try:
                 await self._journal.append(*entries)
-            except Unavailable as error:
+            except JournalFailed as error:
                 self._halted = str(error)
                 raise
 
@@ -328,4 +336,5 @@ class Account:
 
     def _check_halted(self) -> None:
         if self._halted:
-            raise Unavailable(f"this channel is halted: {self._halted}")
+            # Said as what it is, whoever asks: a node without its disk must end.
+            raise JournalFailed(self._halted)
