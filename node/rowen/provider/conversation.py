@@ -179,6 +179,14 @@ class Conversation:
     ) -> JobControl:
         shop = self._shop
         view = await shop.books.view(account.state.channel_id)
+        admission.check_worth_reading(
+            account.state,
+            order,
+            terms=shop.terms,
+            view=view,
+            input_bytes=len(submit.input),
+            now_ms=shop.now_ms(),
+        )
         try:
             input_units = await engine.count_input(job_input)
         except UserError as error:

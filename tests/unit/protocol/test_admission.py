@@ -16,7 +16,13 @@ from tests.unit.protocol.build import (
 
 from rowen.protocol import seller
 from rowen.protocol import seller_events as on
-from rowen.protocol.admission import admit, check_order, input_hash
+from rowen.protocol.admission import (
+    INPUT_UNIT_BYTES_MAX,
+    admit,
+    check_order,
+    check_worth_reading,
+    input_hash,
+)
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.metering import Reading
 from rowen.protocol.seller import Job, SellerChannel
@@ -277,3 +283,37 @@ def test_every_reason_of_the_core_is_reached_here() -> None:
     }
     assert here | shells == set(Reason)
     assert not here & shells
+
+
+def test_an_input_is_read_up_to_the_bytes_its_context_can_hold() -> None:
+    """One byte more, and the engine need not look: no text has so few units."""
+    bytes_max = variant().context_units * INPUT_UNIT_BYTES_MAX
+    for input_bytes in (0, bytes_max):
+        worth_reading(input_bytes=input_bytes)
+    with pytest.raises(Refused) as caught:
+        worth_reading(input_bytes=bytes_max + 1)
+    assert caught.value.reason is Reason.INPUT_TOO_LONG
+
+
+def test_what_cannot_be_admitted_whatever_the_input_is_not_worth_reading() -> None:
+    for changes in (
+        {"order": order(price_input=build.MILLION - 1)},
+        {"view": None},
+        {"state": running(8)},
+        {"state": running(1), "order": order(job_id=b"\x01" * 32)},
+    ):
+        with pytest.raises(Refused):
+            worth_reading(**changes)
+
+
+def worth_reading(**changes: Any) -> None:
+    arguments: dict[str, Any] = {
+        "state": seller_channel(),
+        "order": order(),
+        "terms": terms(),
+        "view": view(),
+        "input_bytes": 0,
+        "now_ms": NOW_MS,
+    }
+    arguments |= changes
+    check_worth_reading(arguments.pop("state"), arguments.pop("order"), **arguments)

@@ -1,0 +1,99 @@
+"""What costs a stranger little may not cost a provider much: threats 8, 49 and 50, P12, P13."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.simulation.conversation import SALT, Talk, talk
+from trio.testing import MockClock
+
+from rowen.protocol import messages
+from rowen.protocol.admission import input_hash
+from rowen.protocol.errors import Reason
+from rowen.protocol.jobs import ChatInput, Message
+from rowen.provider.settings import Prices, ProviderSettings
+from rowen.testing.engine import ScriptedEngine
+from rowen.testing.simulator import (
+    CONFIRMATIONS,
+    PRICES,
+    SimClient,
+    SimProvider,
+    Simulation,
+    simulate,
+)
+
+
+class CountingEngine(ScriptedEngine):
+    """Remembers how much it was asked to count."""
+
+    counted = 0
+
+    async def count_input(self, job: ChatInput) -> int:
+        self.counted += 1
+        return await super().count_input(job)
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+@asynccontextmanager
+async def market(
+    engine: ScriptedEngine, prices: Prices = PRICES
+) -> AsyncIterator[tuple[Simulation, SimClient, SimProvider]]:
+    """One provider, and one funded client that leaves the talking to the test."""
+    async with simulate(1) as world:
+        settings = ProviderSettings(prices=prices, credit=400, confirmations=CONFIRMATIONS)
+        provider = await world.add_provider(engine, settings)
+        client = await world.add_client()
+        await client.kill()
+        yield world, client, provider
+
+
+async def refusal(hand: Talk, **changes: Any) -> messages.No:
+    await hand.submit(*hand.order(**changes))
+    said = await hand.hear_until(messages.No)
+    assert isinstance(said, messages.No)
+    return said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"price_output": 1},
+        {"amount_max": 10**12},
+        {"amount_max": 0},
+        {"deadline_ms": 1},
+        {"output_units_max": 10**6},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_the_engine_reads_no_prompt_whose_order_cannot_be_taken(
+    autojump_clock: MockClock, changes: dict[str, Any]
+) -> None:
+    """Rendering and counting a prompt is work: prices, caps and funds are judged before."""
+    engine = CountingEngine()
+    async with market(engine) as (world, client, provider), talk(world, client, provider) as hand:
+        await hand.attach()
+        await refusal(hand, **changes)
+    assert engine.counted == 0
+
+
+async def test_the_engine_reads_no_prompt_that_no_context_can_hold(
+    autojump_clock: MockClock,
+) -> None:
+    """P12: a megabyte of text for a context of 2,048 units is refused by its size."""
+    engine = CountingEngine()
+    async with market(engine) as (world, client, provider), talk(world, client, provider) as hand:
+        await hand.attach()
+        turns = (Message("user", "x" * 400_000), Message("user", "x" * 400_000))
+        encoded = messages.encode_input(ChatInput(turns))
+        order, _ = hand.order(input_hash=input_hash(SALT, encoded))
+        await hand.submit(order, encoded)
+        no = await hand.hear_until(messages.No)
+        assert no.reason == Reason.INPUT_TOO_LONG.value
+    assert engine.counted == 0
