@@ -11,7 +11,7 @@ from tests.simulation.conversation import SALT, Talk, talk
 from trio.testing import MockClock
 
 from rowen.protocol import messages
-from rowen.protocol.admission import input_hash
+from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
 from rowen.protocol.errors import Reason
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.provider.settings import Prices, ProviderSettings
@@ -97,3 +97,24 @@ async def test_the_engine_reads_no_prompt_that_no_context_can_hold(
         no = await hand.hear_until(messages.No)
         assert no.reason == Reason.INPUT_TOO_LONG.value
     assert engine.counted == 0
+
+
+async def test_a_channel_gathers_only_so_many_unpaid_receipts(autojump_clock: MockClock) -> None:
+    """P15: jobs that cost nothing, or next to it, do not fill log, memory and every attach."""
+    engine = ScriptedEngine("yes")
+    free = Prices(input=0, cached=0, output=0)
+    async with (
+        market(engine, free) as (world, client, provider),
+        talk(world, client, provider) as hand,
+    ):
+        await hand.attach()
+        for _ in range(RECEIPTS_UNPAID_MAX):
+            await hand.submit(*hand.order())
+            hand.take(await hand.hear_until(messages.Bill))
+        no = await refusal(hand)
+        assert no.reason == Reason.CREDIT_EXCEEDED.value
+        assert f"{RECEIPTS_UNPAID_MAX} receipts are unpaid" in no.detail
+        assert no.retry_ms is not None
+        await hand.say(messages.Pay(hand.voucher()))
+        await hand.submit(*hand.order())
+        await hand.hear_until(messages.Accepted)

@@ -17,6 +17,8 @@ from rowen_scheduler.market import Variant
 RETRY_MS = 1_000
 # Text averages 3 to 5 bytes a unit, indented code not twice as much.
 INPUT_UNIT_BYTES_MAX = 32
+# All of them are kept in memory, and sent again whenever the client attaches.
+RECEIPTS_UNPAID_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,13 @@ def admit(
     if open_jobs >= terms.jobs_max:
         raise Refused(
             Reason.CHANNEL_BUSY, f"{open_jobs} jobs are open, at most {terms.jobs_max}", RETRY_MS
+        )
+    if len(state.unpaid) >= RECEIPTS_UNPAID_MAX:
+        # The credit line does not end this: jobs may cost next to nothing, or nothing.
+        raise Refused(
+            Reason.CREDIT_EXCEEDED,
+            f"{len(state.unpaid)} receipts are unpaid, at most {RECEIPTS_UNPAID_MAX}",
+            RETRY_MS,
         )
     _check_funds(state, order, view)
     job = Job(

@@ -18,6 +18,7 @@ from rowen.protocol import seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.admission import (
     INPUT_UNIT_BYTES_MAX,
+    RECEIPTS_UNPAID_MAX,
     admit,
     check_order,
     check_worth_reading,
@@ -317,3 +318,16 @@ def worth_reading(**changes: Any) -> None:
     }
     arguments |= changes
     check_worth_reading(arguments.pop("state"), arguments.pop("order"), **arguments)
+
+
+def test_unpaid_receipts_are_bounded_by_number_too() -> None:
+    """Threat 8: a job that costs nothing uses no credit, and still leaves a receipt."""
+    state = seller_channel()
+    for number in range(RECEIPTS_UNPAID_MAX):
+        admitted(state)
+        ordered = order(job_id=number.to_bytes(32, "big"), price_input=0)
+        state = seller.start(state, seller_job(ordered))
+        cancelled = on.ClientCancelled(ordered.job_id)
+        state, _ = seller.step(state, cancelled, METER)
+    assert state.exposure() == 0
+    assert refused(state).reason is Reason.CREDIT_EXCEEDED
