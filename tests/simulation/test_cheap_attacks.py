@@ -118,3 +118,17 @@ async def test_a_channel_gathers_only_so_many_unpaid_receipts(autojump_clock: Mo
         await hand.say(messages.Pay(hand.voucher()))
         await hand.submit(*hand.order())
         await hand.hear_until(messages.Accepted)
+
+
+async def test_asking_for_an_unfunded_channel_again_and_again_asks_the_chain_seldom(
+    autojump_clock: MockClock,
+) -> None:
+    """A stranger's message may not become a request to the owner's chain endpoint each time."""
+    async with market(ScriptedEngine()) as (world, client, provider):
+        refused = 0
+        async with talk(world, client, provider) as hand:
+            await hand.attach(payer=world.rng.randbytes(20))
+            while isinstance(await hand.hear(), messages.No):
+                refused += 1
+                await hand.attach(payer=world.rng.randbytes(20))
+        assert 5 <= refused <= 20

@@ -141,7 +141,9 @@ class Books:
             raise Refused(
                 Reason.CHAIN_STALE, "the chain does not answer; no new work until it does", RETRY_MS
             ) from error
-        if view.locked:
+        # A stranger's is not remembered; a channel of ours may be empty, and is not asked for
+        # again with every order.
+        if view.locked or channel_id in self._accounts:
             self._views[channel_id] = _Seen(view, trio.current_time())
         return view
 

@@ -23,6 +23,7 @@ from rowen.provider.settings import ProviderSettings
 from rowen.store.base import Journal
 
 BUSY_RETRY_MS = 2_000
+ATTACH_PAUSE_S = 1.0
 DETAIL_MAX = 512
 
 
@@ -88,6 +89,8 @@ class Conversation:
                 return await self._account_for(said), said
             except Refused as no:
                 await self._refuse(None, no)
+                # Each answer may cost a question to the chain, so a stranger gets few.
+                await trio.sleep(ATTACH_PAUSE_S)
 
     async def _serve_account(self, account: Account, attach: messages.Attach) -> None:
         try:
