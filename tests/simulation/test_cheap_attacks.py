@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 from tests.simulation.conversation import SALT, Talk, talk
 from trio.testing import MockClock
 
+from rowen.p2p.session import open_session
 from rowen.protocol import messages
 from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
-from rowen.protocol.errors import Reason
+from rowen.protocol.errors import Reason, Unavailable
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.testing.engine import ScriptedEngine
 from rowen.testing.simulator import (
     CONFIRMATIONS,
+    PATIENCE,
     PRICES,
     SimClient,
     SimProvider,
@@ -132,3 +134,20 @@ async def test_asking_for_an_unfunded_channel_again_and_again_asks_the_chain_sel
                 refused += 1
                 await hand.attach(payer=world.rng.randbytes(20))
         assert 5 <= refused <= 20
+
+
+async def test_one_peer_cannot_take_every_session(autojump_clock: MockClock) -> None:
+    """Threat 49: whoever opens streams without end leaves places for the others."""
+    async with market(ScriptedEngine()) as (_, client, provider):
+        address = provider.network.addresses[0]
+        async with AsyncExitStack() as stack:
+            greeted = 0
+            for _ in range(40):
+                stream = await client.network.dial(address)
+                session = await stack.enter_async_context(open_session(stream, PATIENCE))
+                try:
+                    greeted += await session.receive() is not None
+                except Unavailable:
+                    continue
+            assert provider.node is not None
+            assert greeted == provider.node.sessions == provider.settings.sessions_per_peer_max

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -71,7 +72,7 @@ class Provider:
         self._engine = engine
         self._patience = patience
         self._greeting: tuple[int, Hello] | None = None
-        self._sessions = 0
+        self._peer_to_sessions: Counter[str] = Counter()
         self._broken = trio.Event()
         self._broken_by: BaseExceptionGroup[Exception] | None = None
 
@@ -100,7 +101,7 @@ class Provider:
     @property
     def sessions(self) -> int:
         """Clients connected now."""
-        return self._sessions
+        return self._peer_to_sessions.total()
 
     def greeting(self) -> Hello:
         """The present offer, signed; a new one once half its life is over."""
@@ -131,10 +132,14 @@ class Provider:
         return self._engine
 
     async def _serve(self, stream: Stream) -> None:
-        if self._sessions >= self.settings.sessions_max:
+        peer = stream.peer_id
+        if (
+            self.sessions >= self.settings.sessions_max
+            or self._peer_to_sessions[peer] >= self.settings.sessions_per_peer_max
+        ):
             await stream.reset()
             return
-        self._sessions += 1
+        self._peer_to_sessions[peer] += 1
         try:
             async with open_session(stream, self._patience) as session:
                 await Conversation(session, self).run()
@@ -146,7 +151,10 @@ class Provider:
             # One client's fault or bad line; the others go on.
             log.info("session ended", peer_id=stream.peer_id, why=str(group.exceptions[0]))
         finally:
-            self._sessions -= 1
+            self._peer_to_sessions[peer] -= 1
+            if not self._peer_to_sessions[peer]:
+                # Nothing is remembered of a peer that has gone.
+                del self._peer_to_sessions[peer]
 
 
 def _variant_of(engine: Engine, settings: ProviderSettings) -> Variant:

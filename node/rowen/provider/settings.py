@@ -31,6 +31,8 @@ class ProviderSettings:
         output_units_max: Longest answer it takes an order for.
         credit: Token units it works ahead of payment, per channel: its worst-case loss there.
         sessions_max: Clients connected at the same time.
+        sessions_per_peer_max: Sessions of one client at the same time; one works, and each of
+            its questions may open another to ask for an offer.
         jobs_max: Open jobs on one channel.
         deadline_s_max: Furthest deadline it accepts.
         confirmations: Blocks on top of a deposit before it counts.
@@ -47,6 +49,7 @@ class ProviderSettings:
     output_units_max: int = 4096
     credit: int = 20_000
     sessions_max: int = 256
+    sessions_per_peer_max: int = 32
     jobs_max: int = 8
     deadline_s_max: int = 3600
     confirmations: int = 2
