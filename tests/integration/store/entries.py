@@ -15,6 +15,7 @@ from rowen.store.base import (
     JobDropped,
     OrderKept,
     ReceiptKept,
+    Role,
     VoucherKept,
 )
 
@@ -37,7 +38,7 @@ def signed(name: str = "statement", size: int = 160) -> Signed:
 
 
 def opened(channel_id: bytes = CHANNEL, **fields: Any) -> ChannelOpened:
-    defaults = {
+    defaults: dict[str, Any] = {
         "role": "seller",
         "chain_id": 31337,
         "escrow": named("escrow", 20),
@@ -49,7 +50,7 @@ def opened(channel_id: bytes = CHANNEL, **fields: Any) -> ChannelOpened:
 
 
 def order(job_id: bytes = JOB, channel_id: bytes = CHANNEL, **fields: Any) -> OrderKept:
-    defaults = {
+    defaults: dict[str, Any] = {
         "order": signed("order", 352),
         "salt": named("salt"),
         "input": b"what is hay?",
@@ -64,18 +65,24 @@ def order(job_id: bytes = JOB, channel_id: bytes = CHANNEL, **fields: Any) -> Or
 def receipt(
     sequence: int = 0, channel_id: bytes = CHANNEL, job_id: bytes = JOB, **fields: Any
 ) -> ReceiptKept:
-    defaults = {"receipt": signed(f"receipt {sequence}", 512), "text": f"segment {sequence}. "}
+    defaults: dict[str, Any] = {
+        "receipt": signed(f"receipt {sequence}", 512),
+        "text": f"segment {sequence}. ",
+    }
     return ReceiptKept(
         channel_id=channel_id, sequence=sequence, job_id=job_id, **(defaults | fields)
     )
 
 
 def voucher(receipt_count: int = 1, channel_id: bytes = CHANNEL, **fields: Any) -> VoucherKept:
-    defaults = {"total": 10 * receipt_count, "voucher": signed(f"voucher {receipt_count}")}
+    defaults: dict[str, Any] = {
+        "total": 10 * receipt_count,
+        "voucher": signed(f"voucher {receipt_count}"),
+    }
     return VoucherKept(channel_id=channel_id, receipt_count=receipt_count, **(defaults | fields))
 
 
-def a_whole_channel(channel_id: bytes = CHANNEL, role: str = "seller") -> list[Entry]:
+def a_whole_channel(channel_id: bytes = CHANNEL, role: Role = "seller") -> list[Entry]:
     """One of each kind, in an order that can happen."""
     job, refused = named("job" + channel_id.hex()), named("refused" + channel_id.hex())
     return [

@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import trio
@@ -55,7 +55,7 @@ async def look(path: Path, told: int) -> None:
                 os.write(told, f"{number} {count}\n".encode())
 
 
-def child(work: Callable[..., object], path: Path) -> tuple[int, int]:
+def child(work: Callable[[Path, int], Awaitable[None]], path: Path) -> tuple[int, int]:
     """Forks; returns the child's process id and where it tells what it did."""
     read, told = os.pipe()
     pid = os.fork()

@@ -15,17 +15,19 @@ from rowen.store.base import (
     JobDropped,
     OrderKept,
     ReceiptKept,
+    Role,
 )
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 _counts = st.integers(0, 2**63 - 1)
+_roles: st.SearchStrategy[Role] = st.sampled_from(["seller", "buyer"])
 _signed = st.builds(Signed, st.binary(max_size=1024), st.binary(min_size=64, max_size=64))
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Entry]:
     """A channel's entries, every field drawn, in an order the journal takes."""
-    role = draw(st.sampled_from(["seller", "buyer"]))
+    role = draw(_roles)
     channel_id = draw(st.binary(min_size=32, max_size=32))
     addresses = {
         name: draw(st.binary(min_size=20, max_size=20))

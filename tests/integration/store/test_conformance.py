@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -218,7 +219,7 @@ async def test_opening_a_channel_twice_changes_nothing(storage: Storage) -> None
 
 @pytest.mark.parametrize("change", [{"role": "buyer"}, {"chain_id": 1}, {"escrow": bytes(20)}])
 async def test_a_channel_has_one_side_and_one_deployment(
-    storage: Storage, change: dict[str, object]
+    storage: Storage, change: dict[str, Any]
 ) -> None:
     """Threat 3: a channel id says nothing of chain and contract, so the journal must."""
     async with storage.open() as journal:

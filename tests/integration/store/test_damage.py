@@ -12,10 +12,10 @@ from tests.integration.store.entries import KEY, a_whole_channel, named, opened,
 
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.errors import UserError
-from rowen.store.base import JournalCorrupt, JournalFailed
+from rowen.store.base import JournalCorrupt, JournalFailed, Role
 from rowen.store.journal import SqliteJournal, open_journal
 
-ROLES = ("seller", "buyer")
+ROLES: tuple[Role, Role] = ("seller", "buyer")
 
 
 async def contents(journal: SqliteJournal) -> list[object]:
@@ -41,7 +41,7 @@ def bytes_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | bytearray) -> None:
     path.write_bytes(content)
 
 
