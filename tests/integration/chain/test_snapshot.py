@@ -98,6 +98,10 @@ def _changed(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
 
 
+def _with(**fields: object) -> Callable[[ChainSnapshot], ChainSnapshot]:
+    return lambda snapshot: msgspec.structs.replace(snapshot, **fields)
+
+
 def forgeries(snapshot: ChainSnapshot) -> list[Forgery]:
     """Every log omitted, repeated, moved and altered; every proof cut; every field changed."""
     replace = msgspec.structs.replace
@@ -105,32 +109,30 @@ def forgeries(snapshot: ChainSnapshot) -> list[Forgery]:
     made = []
     for i, log in enumerate(logs):
         without = (*logs[:i], *logs[i + 1 :])
-        made.append(Forgery(f"log {i} omitted", lambda s, x=without: replace(s, logs=x)))
+        made.append(Forgery(f"log {i} omitted", _with(logs=without)))
         double = (*logs[: i + 1], replace(log, index=log.index + 100), *logs[i + 1 :])
-        made.append(Forgery(f"log {i} twice", lambda s, x=double: replace(s, logs=x)))
+        made.append(Forgery(f"log {i} twice", _with(logs=double)))
         for at in range(31, len(log.data), 32):
             other = replace(log, data=_changed(log.data, at))
             altered = (*logs[:i], other, *logs[i + 1 :])
-            made.append(
-                Forgery(f"log {i} altered at {at}", lambda s, x=altered: replace(s, logs=x))
-            )
+            made.append(Forgery(f"log {i} altered at {at}", _with(logs=altered)))
         for at in range(len(log.topics)):
             topics = (*log.topics[:at], _changed(log.topics[at], 31), *log.topics[at + 1 :])
             altered = (*logs[:i], replace(log, topics=topics), *logs[i + 1 :])
-            made.append(Forgery(f"log {i} topic {at}", lambda s, x=altered: replace(s, logs=x)))
-    made.append(Forgery("logs reversed", lambda s: replace(s, logs=logs[::-1])))
+            made.append(Forgery(f"log {i} topic {at}", _with(logs=altered)))
+    made.append(Forgery("logs reversed", _with(logs=logs[::-1])))
     for i in range(len(slots)):
         without_slot = (*slots[:i], *slots[i + 1 :])
-        made.append(Forgery(f"slot {i} omitted", lambda s, x=without_slot: replace(s, slots=x)))
+        made.append(Forgery(f"slot {i} omitted", _with(slots=without_slot)))
         cut = (*slots[:i], replace(slots[i], proof=slots[i].proof[:-1]), *slots[i + 1 :])
-        made.append(Forgery(f"slot {i} cut", lambda s, x=cut: replace(s, slots=x)))
+        made.append(Forgery(f"slot {i} cut", _with(slots=cut)))
     made += [
-        Forgery("chain id", lambda s: replace(s, chain_id=1)),
+        Forgery("chain id", _with(chain_id=1)),
         Forgery("escrow", lambda s: replace(s, escrow=_changed(s.escrow, 0))),
         Forgery("escrow cut", lambda s: replace(s, escrow=s.escrow[1:])),
-        Forgery("provider", lambda s: replace(s, provider=STRANGER.address)),
+        Forgery("provider", _with(provider=STRANGER.address)),
         Forgery("code", lambda s: replace(s, code=_changed(s.code, 100))),
-        Forgery("no code", lambda s: replace(s, code=b"")),
+        Forgery("no code", _with(code=b"")),
         Forgery("account cut", lambda s: replace(s, account_proof=s.account_proof[:-1])),
         Forgery("header cut", lambda s: replace(s, header=s.header[:-1])),
         Forgery("state root", lambda s: replace(s, header=_changed(s.header, 100))),

@@ -105,10 +105,10 @@ async def test_recovery_settles_what_was_mined_meanwhile(anvil: AnvilWorld) -> N
             await trio.sleep(0.01)
         nursery.cancel_scope.cancel()
     await wallet.recover()
-    assert log.rows[0].outcome is None
+    assert [row.outcome for row in log.rows] == [None]
     await anvil.mine(3)
     await wallet.recover()
-    assert log.rows[0].outcome is Outcome.SUCCEEDED
+    assert [row.outcome for row in log.rows] == [Outcome.SUCCEEDED]
     assert await log.pending(PAYER.address) == []
 
 
@@ -189,11 +189,12 @@ async def test_a_nonce_that_another_program_used_is_an_error_and_not_a_second_tr
     await lock(other, 5_000, "other")()
     await anvil.mine(1)
     await wallet.recover()
-    assert log.rows[0].outcome is None  # not final yet: a reorganisation may still free it
+    # Not final yet: a reorganisation may still free it.
+    assert [row.outcome for row in log.rows] == [None]
     await anvil.mine(1)
     with pytest.raises(UserError, match="another program used nonce"):
         await wallet.recover()
-    assert log.rows[0].outcome is Outcome.DISPLACED
+    assert [row.outcome for row in log.rows] == [Outcome.DISPLACED]
     with pytest.raises(UserError, match="another program used nonce"):
         await lock(wallet)()
     assert await locked(anvil) == 5_000
