@@ -362,7 +362,9 @@ async def test_row_8_every_known_address_is_tried() -> None:
 DAY_S = 86_400.0  # of a clock that jumps
 
 
-async def test_row_9_a_silent_connection_is_dropped(mock_clock: trio.testing.MockClock) -> None:
+async def test_row_9_a_silent_connection_is_dropped(
+    mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stock: still "connected" to a black hole after 75 s."""
     async with node("server", hang_s=DAY_S) as server, node("mallory", hang_s=DAY_S) as mallory:
         server.set_handler(echo)
@@ -371,7 +373,7 @@ async def test_row_9_a_silent_connection_is_dropped(mock_clock: trio.testing.Moc
         await until_blocked(lambda: len(connections_of(server)) == 1)
         (there,) = connections_of(server)
         # The peer's answers to our pings never leave it.
-        conn.queue = lambda *_: None
+        monkeypatch.setattr(conn, "queue", lambda *_: None)
         for _ in range(4):
             mock_clock.jump(Limits().ping_s + 1)
             await trio.testing.wait_all_tasks_blocked(0.02)
@@ -505,14 +507,16 @@ async def test_row_11_streams_that_name_no_protocol_are_few_and_short_lived() ->
         assert len(there.streams) <= Limits().unnegotiated_streams_max
 
 
-async def test_row_11_questions_without_listening_to_answers_end_the_connection() -> None:
+async def test_row_11_questions_without_listening_to_answers_end_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A ping costs the sender 12 bytes and us 12 bytes of memory, until it reads."""
     async with node("server") as server, node("mallory") as mallory, node("client") as client:
         server.set_handler(echo)
         conn = await connect(mallory, server.addresses[0])
         await until(lambda: connections_of(server))
         (there,) = connections_of(server)
-        conn.secured_conn.read = trio.sleep_forever
+        monkeypatch.setattr(conn.secured_conn, "read", trio.sleep_forever)
         pings = HEADER.pack(0, TYPE_PING, FLAG_SYN, 0, 7) * 5000
         peak = await flood_until_dropped(conn, pings, 2000, lambda: len(there._outbox))
         assert peak <= Limits().outbox_bytes_max + 64
