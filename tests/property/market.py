@@ -373,12 +373,12 @@ class Market(RuleBasedStateMachine):
         again = self.client.replay()
         assert again.log == self.client.state.log
         assert again.jobs.keys() == self.client.state.jobs.keys()
-        for job_id, job in self.client.state.jobs.items():
-            other = again.jobs[job_id]
-            assert (other.billed, other.segment, other.reading) == (
-                job.billed,
-                job.segment,
-                job.reading,
+        for job_id, bought in self.client.state.jobs.items():
+            twin = again.jobs[job_id]
+            assert (twin.billed, twin.segment, twin.reading) == (
+                bought.billed,
+                bought.segment,
+                bought.reading,
             )
 
     def a_paused_job_has_a_voucher_to_wait_for(self) -> None:

@@ -391,7 +391,7 @@ class Client:
             self.billed(said)
         elif isinstance(said, messages.Accepted):
             self.apply(heard.ProviderAccepted(said.job, said.input_units))
-        elif isinstance(said, messages.No) and said.job in self.state.jobs:
+        elif isinstance(said, messages.No) and said.job is not None and said.job in self.state.jobs:
             self.apply(heard.ProviderRefused(said.job))
             self.journal.append(("dropped", said.job))
             self.ended[said.job] = Reason(said.reason)
