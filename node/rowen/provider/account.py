@@ -135,6 +135,7 @@ class Account:
         """
         async with self._lock:
             self._check_halted()
+            await self._end_jobs()
             if attach.voucher is not None and attach.voucher != self.voucher:
                 await self._take_voucher(attach.voucher)
             self._session = session
@@ -157,11 +158,17 @@ class Account:
         try:
             with trio.move_on_after(LEAVE_S) as scope:
                 scope.shield = True
-                for job_id in list(self.state.jobs):
-                    await self.apply(on.ClientLost(job_id))
+                async with self._lock:
+                    await self._end_jobs()
         finally:
             self._scope = None
             self._left.set()
+
+    async def _end_jobs(self) -> None:
+        # What a slow disk kept from ending when the client left ends when it is back.
+        for job_id, job in self.state.jobs.items():
+            if job.state is not seller.JobState.BILLED:
+                await self._apply(on.ClientLost(job_id))
 
     async def _unpaid_again(self) -> list[bytes]:
         """Chunks and bills of every receipt no voucher covers, oldest first."""
