@@ -15,7 +15,7 @@ from rowen.cli.exits import Exit
 from rowen.cli.output import console, print_json
 from rowen.cli.people import counted, dollars, harmless, short
 from rowen.cli.quoting import turned
-from rowen.cli.runner import run_async
+from rowen.cli.runner import Interrupt, run_async
 from rowen.client.answer import Answer, Part
 from rowen.home import Home
 from rowen.protocol.amounts import parse_usd
@@ -70,6 +70,8 @@ def ask(home: Home, password_file: Path | None, question: Question, *, as_json: 
     if question.max_cost:
         max_cost = parse_usd(question.max_cost)
 
+    interrupt = Interrupt()
+
     async def work() -> int:
         async with session.client() as client:
             clock = Clock(time.monotonic())
@@ -83,18 +85,20 @@ def ask(home: Home, password_file: Path | None, question: Question, *, as_json: 
                 providers=session.only,
             )
             try:
-                async with answer:
-                    async for text in answer:
-                        clock.first_s = clock.first_s or time.monotonic()
-                        _put(text, as_json=as_json)
+                # Ctrl-C ends the answer, and not the session that has to pay for it.
+                with interrupt.ends_this():
+                    async with answer:
+                        async for text in answer:
+                            clock.first_s = clock.first_s or time.monotonic()
+                            _put(text, as_json=as_json)
             finally:
                 # Also when interrupted: what came in was paid for, and says so.
                 clock.ended_s = time.monotonic()
-                if answer.parts:
+                if answer.text or answer.cost:
                     _conclude(answer, clock, question.model, as_json=as_json)
         return Exit.OK
 
-    return run_async(work)
+    return run_async(work, interrupt)
 
 
 def result_line(answer: Answer, clock: Clock, model: str) -> ResultLine:

@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Meta
 
 Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
+Difference = Annotated[str, Meta(pattern=r"^-?[0-9]{1,78}$")]
+"""An amount that an edited bundle can push below zero."""
+
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{64}$")]
 Wei = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
@@ -377,12 +380,12 @@ class AuditFigures(Document, frozen=True):
     receipts: Count
     vouchers: Count
     claims: Count
-    acknowledged_total: Amount
-    claimed_total: Amount
-    unclaimed_total: Amount
-    unclaimable_total: Amount
-    credit: Amount
-    swept_total: Amount
+    acknowledged_total: Difference
+    claimed_total: Difference
+    unclaimed_total: Difference
+    unclaimable_total: Difference
+    credit: Difference
+    swept_total: Difference
 
 
 class AuditAnchor(Document, frozen=True):

@@ -1,0 +1,173 @@
+"""An owner sells and a developer buys, with commands alone."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.integration.cli.command import (
+    ROWEN,
+    Done,
+    environment,
+    first_document,
+    interrupt,
+    make_home,
+    rowen,
+    running,
+    valid,
+)
+
+from rowen.home import Home
+
+
+def lines(done: Done) -> list[dict[str, Any]]:
+    """What ``rowen run --json`` printed, each line against its schema."""
+    return [valid(line, "run") for line in done.out.splitlines()]
+
+
+def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) -> None:
+    """One story, because each step stands on the one before."""
+    owner = make_home(
+        tmp_path / "owner", devnet,
+        provider__listen=("/ip4/127.0.0.1/tcp/0",), chain__confirmations=0,
+    )  # fmt: skip
+    developer = make_home(tmp_path / "developer", devnet, chain__confirmations=0)
+    wallet = rowen(developer, "init", "--yes", "--json").document("init")["wallet"]
+    operator = rowen(owner, "init", "--yes", "--json").document("init")["operator"]
+    for address in (wallet, operator):
+        assert rowen(owner, "devnet", "fund", address, "--usd", 3).code == 0
+    with running(owner, "serve", "--json") as serving:
+        ready = first_document(serving, "serve")
+        assert ready["address"] == operator
+        place = ready["addresses"][0]
+        check_an_empty_channel(developer, place)
+        check_buying(developer, operator, place)
+        check_refusals(developer, place)
+        check_a_second_node(owner)
+        check_interrupting(developer, place)
+        status = rowen(owner, "status", "--json").document("status")
+        assert status["is_running"]
+        assert status["provider"]["channels"][0]["unpaid"] == 0
+        check_settling(owner, developer, operator)
+        bundle = check_exporting(owner, tmp_path)
+        assert interrupt(serving) == 130
+    check_without_a_daemon(owner, bundle)
+    check_closing(developer, operator)
+
+
+def check_an_empty_channel(developer: Path, place: str) -> None:
+    done = rowen(developer, "run", "hello", "--provider", place, "--json")
+    assert done.code == 2
+    assert "rowen channel open" in done.error()["message"]
+    assert rowen(developer, "channel", "list").out.startswith("No channels yet")
+
+
+def check_buying(developer: Path, operator: str, place: str) -> None:
+    opened = rowen(developer, "channel", "open", place, "0.50", "--json").document("channel-open")
+    assert (opened["provider"], opened["locked"]) == (operator, "500000")
+    (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
+    assert (channel["free"], channel["receipts"]) == ("500000", 0)
+    quote = rowen(developer, "quote", "--provider", place, "--json").document("quote")
+    assert [offer["provider"] for offer in quote["offers"]] == [operator]
+
+    said = lines(rowen(developer, "run", "-", "--provider", place, "--max-output", 8, "--json",
+                       stdin="Why is the sky blue?"))  # fmt: skip
+    result = said[-1]
+    assert (result["type"], result["finish"], result["output_units"]) == ("result", "length", 8)
+    assert "".join(line["text"] for line in said[:-1]) == result["text"]
+    assert int(result["cost"]) == sum(int(part["cost"]) for part in result["parts"]) > 0
+
+    plain = rowen(developer, "run", "Why is the sky blue?", "--provider", place, "--max-output", 8)
+    assert plain.code == 0, plain.err
+    assert plain.out == result["text"] + "\n", "the same seed, the same answer"
+    assert "8 tokens (length)" in plain.err
+
+
+def check_refusals(developer: Path, place: str) -> None:
+    dear = rowen(developer, "run", "hello", "--provider", place, "--max-cost", "0.000001", "--json")
+    assert dear.code == 4
+    assert "cost_above_max" in dear.error()["message"]
+    assert "you ignore it" not in dear.error()["message"]
+    other = rowen(developer, "run", "hello", "--provider", place, "--model", "gpt-9", "--json")
+    assert other.code == 4
+    assert "it sells smollm2-135m-instruct:q4_1" in other.error()["message"]
+    quote = rowen(developer, "quote", "gpt-9", "--provider", place, "--json")
+    assert quote.code == 4
+    assert "it sells" in quote.document("quote")["rejected"][0]["why"]
+    away = place.replace(place.split("/")[4], "9")
+    gone = rowen(developer, "run", "hello", "--provider", away, "--json")
+    assert gone.code == 4
+    assert "cannot reach" in gone.error()["message"]
+
+
+def check_a_second_node(owner: Path) -> None:
+    second = rowen(owner, "serve", "--json")
+    assert second.code == 2
+    assert "in use by process" in second.error()["message"]
+
+
+def check_interrupting(developer: Path, place: str) -> None:
+    """Ctrl-C in the middle: 130, and what came in is paid for."""
+    process = subprocess.Popen(
+        [*ROWEN, "run", "Why do we sleep?", "--provider", place, "--json", "--max-output", "400"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=developer.parent, env=environment(developer),
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["type"] == "text"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    result = valid(out.splitlines()[-1], "run")
+    assert result["finish"] == "cancelled"
+    assert result["parts"][0]["is_settled"]
+    assert int(result["cost"]) > 0
+    assert err == ""
+
+
+def check_settling(owner: Path, developer: Path, operator: str) -> None:
+    (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
+    settled = rowen(owner, "settle", "--sweep", "--json").document("settle")
+    assert settled["credited"] == settled["swept"] == channel["owed"]
+    assert settled["payout"] == operator, "the operator, until a cold address is set"
+    again = rowen(owner, "settle", "--json").document("settle")
+    assert again["transactions"] == []
+
+
+def check_exporting(owner: Path, folder: Path) -> Path:
+    bundle = folder / "bundle"
+    made = rowen(owner, "audit", "export", bundle, "--json").document("audit-export")
+    pins = ["--chain-id", made["chain_id"], "--escrow", made["escrow"]]
+    pins += ["--provider", made["provider"], "--block-hash", made["block"]["hash"]]
+    verdict = rowen(owner, "audit", "verify", bundle, *pins, "--json")
+    assert verdict.code == 0, verdict.out
+    assert verdict.document("audit-verify")["figures"]["receipts"] == made["receipts"]
+    wrong = rowen(owner, "audit", "verify", bundle, "--chain-id", 1, "--json")
+    assert (wrong.code, wrong.document("audit-verify")["status"]) == (1, "failed")
+    return bundle
+
+
+def check_without_a_daemon(owner: Path, bundle: Path) -> None:
+    """The same commands, when the node is off."""
+    assert not Home(owner).control_socket.exists()
+    assert rowen(owner, "settle", "--json").document("settle")["claimed"] == 0
+    other = bundle.with_name("bundle-2")
+    done = rowen(owner, "audit", "export", other)
+    assert done.code == 0, done.err
+    assert f"rowen audit verify {other}" in done.out
+    assert {path.name for path in bundle.iterdir()} == {path.name for path in other.iterdir()}
+
+
+def check_closing(developer: Path, operator: str) -> None:
+    early = rowen(developer, "channel", "close", operator, "--unlock", "--json")
+    assert early.code == 2
+    assert "without --unlock" in early.error()["message"]
+    asked = rowen(developer, "channel", "close", operator, "--json").document("channel-close")
+    assert asked["step"] == "requested"
+    again = rowen(developer, "channel", "close", operator, "--json")
+    assert again.code == 2
+    assert "asked for already" in again.error()["message"]
+    soon = rowen(developer, "channel", "close", operator, "--unlock", "--json")
+    assert soon.code == 2
+    assert "run the command again then" in soon.error()["message"]
