@@ -12,9 +12,11 @@ import trio
 from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Wallet
 from rowen.chain.events import Claimed
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import RowenError
+from rowen.protocol.errors import PeerError, RowenError
+from rowen.protocol.ids import channel_id_of
+from rowen.protocol.messages import open_signed
 from rowen.protocol.statements import Voucher
-from rowen.store.base import Journal, StoredChannel
+from rowen.store.base import Journal, VoucherKept
 
 log = structlog.get_logger("rowen.settlement")
 
@@ -83,8 +85,9 @@ class Claimer:
             Unavailable: Journal or chain does not answer.
         """
         found: list[Unclaimed] = []
-        for stored in await self._journal.channels("seller"):
-            candidate = await self._candidate(stored)
+        # The newest voucher of each channel, and not its history: it only grows.
+        for kept in await self._journal.vouchers("seller"):
+            candidate = await self._candidate(kept)
             if candidate is not None:
                 found.append(candidate)
         return sorted(found, key=lambda u: (-u.amount, u.channel_id))
@@ -143,19 +146,28 @@ class Claimer:
                 log.warning("claim postponed", why=str(error))
             await trio.sleep(interval_s)
 
-    async def _candidate(self, stored: StoredChannel) -> Unclaimed | None:
-        opened, kept = stored.opened, stored.voucher
-        if kept is None or Domain(opened.chain_id, opened.escrow) != self._domain:
+    async def _candidate(self, kept: VoucherKept) -> Unclaimed | None:
+        if not self._is_ours(kept):
             return None
-        view = await self._escrow.channel(opened.channel_id, confirmations=0)
+        view = await self._escrow.channel(kept.channel_id, confirmations=0)
         if not view.claimed < kept.total <= view.locked:
             return None
         voucher = Voucher.decode(kept.voucher.words)
         return Unclaimed(
-            channel_id=opened.channel_id,
+            channel_id=kept.channel_id,
             row=voucher.row(kept.voucher.signature),
             total=kept.total,
             amount=kept.total - view.claimed,
             locked=view.locked,
             unlock_at_s=view.unlock_at_s,
         )
+
+    def _is_ours(self, kept: VoucherKept) -> bool:
+        """Whether it was signed for this deployment; those for another recover to a stranger."""
+        try:
+            opened = open_signed(kept.voucher, Voucher, self._domain)
+        except PeerError:
+            return False
+        voucher = opened.statement
+        channel_id = channel_id_of(voucher.payer, voucher.provider, opened.signer)
+        return channel_id == kept.channel_id
