@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from rowen.protocol.messages import Signed
 from rowen.provider.settlement import Claimer
-from rowen.store.base import VoucherKept
+from rowen.store.base import JournalFailed, VoucherKept
 from rowen.testing.chain import FakeWallet
 from rowen.testing.engine import SCRIPTED
 from rowen.testing.simulator import SimClient, SimProvider, Simulation, simulate
@@ -78,3 +78,38 @@ async def test_a_voucher_of_another_deployment_is_not_claimed_here(
 
         monkeypatch.setattr(provider.node.journal, "vouchers", vouchers)
         assert await claimer.unclaimed() == []
+
+
+async def test_a_row_that_was_skipped_is_claimed_once_it_can_be(
+    autojump_clock: MockClock,
+) -> None:
+    """The payer's unlock came first; when he locks again, the same voucher is worth its total."""
+    async with sold() as (world, client, provider, claimer):
+        wallet = FakeWallet(world.escrow, client.wallet.address)
+        await wallet.request_unlock(provider.key.address, client.key.address, intent="leave")
+        waiting = await claimer.unclaimed()
+        world.chain.warp(world.chain.deployment.unlock_delay_s + 1)
+        world.chain.mine()
+        await wallet.unlock(client.channel_with(provider), intent="gone")
+        assert (await claimer.settle(waiting)).skipped == 1
+        await wallet.lock(provider.key.address, client.key.address, 1_000_000, intent="again")
+        owed = waiting[0].amount
+        for _ in range(2):
+            await claimer.settle()
+        assert await world.escrow.credit(provider.key.address) == owed
+
+
+async def test_watching_ends_when_the_journal_fails(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P11: without its disk a node must end; only trouble with the chain is waited out."""
+    async with sold() as (_, _client, provider, claimer):
+
+        async def fails(_role: str) -> list[Any]:
+            raise JournalFailed("no space left")
+
+        assert provider.node is not None
+        monkeypatch.setattr(provider.node.journal, "channels", fails)
+        monkeypatch.setattr(provider.node.journal, "vouchers", fails)
+        with trio.fail_after(100), pytest.raises(JournalFailed):
+            await claimer.watch(above=1, interval_s=1)

@@ -9,14 +9,14 @@ from hashlib import sha256
 import structlog
 import trio
 
-from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Wallet
+from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Reverted, Wallet
 from rowen.chain.events import Claimed
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, RowenError
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.messages import open_signed
 from rowen.protocol.statements import Voucher
-from rowen.store.base import Journal, VoucherKept
+from rowen.store.base import Journal, JournalFailed, VoucherKept
 
 log = structlog.get_logger("rowen.settlement")
 
@@ -77,6 +77,7 @@ class Claimer:
         self._escrow = escrow
         self._wallet = wallet
         self._lock = trio.Lock()
+        self._rows_to_failures: dict[str, int] = {}
 
     async def unclaimed(self) -> list[Unclaimed]:
         """Every voucher that a claim would earn on now, most valuable first.
@@ -100,32 +101,7 @@ class Claimer:
             UserError: Too little gas money; the message says how much is missing.
         """
         async with self._lock:
-            waiting = await self.unclaimed() if chosen is None else list(chosen)
-            done = Settlement()
-            for start in range(0, len(waiting), CLAIM_ROWS_MAX):
-                batch = waiting[start : start + CLAIM_ROWS_MAX]
-                rows = [u.row for u in batch]
-                # The same rows are the same wish: after a crash this finds its transaction.
-                intent = "claim-" + sha256(b"".join(rows)).hexdigest()
-                result = await self._wallet.claim(self._provider, rows, intent=intent)
-                paid = [
-                    u for u, row in zip(batch, result.rows, strict=True) if isinstance(row, Claimed)
-                ]
-                credited = sum(u.amount for u in paid)
-                log.info(
-                    "claimed",
-                    rows=len(batch),
-                    paid=len(paid),
-                    credited=credited,
-                    transaction=result.receipt.hash.hex(),
-                )
-                done = Settlement(
-                    claims=(*done.claims, result),
-                    claimed=done.claimed + len(paid),
-                    skipped=done.skipped + len(batch) - len(paid),
-                    credited=done.credited + credited,
-                )
-            return done
+            return await self._claim(await self.unclaimed() if chosen is None else chosen)
 
     async def watch(self, *, above: int, interval_s: float) -> None:
         """Claims what is worth more than ``above``, and all of a payer that is leaving.
@@ -135,16 +111,60 @@ class Claimer:
         Args:
             above: Token units that make a claim worth its gas.
             interval_s: Must be far below the escrow's unlock delay.
+
+        Raises:
+            JournalFailed: The disk failed; a node without it must end.
         """
         while True:
             try:
-                waiting = await self.unclaimed()
-                due = [u for u in waiting if u.unlock_at_s or u.amount >= above]
-                if due:
-                    await self.settle(due)
+                async with self._lock:
+                    waiting = await self.unclaimed()
+                    await self._claim([u for u in waiting if u.unlock_at_s or u.amount >= above])
+            except JournalFailed:
+                raise
             except RowenError as error:
                 log.warning("claim postponed", why=str(error))
             await trio.sleep(interval_s)
+
+    async def _claim(self, waiting: Sequence[Unclaimed]) -> Settlement:
+        done = Settlement()
+        for start in range(0, len(waiting), CLAIM_ROWS_MAX):
+            batch = waiting[start : start + CLAIM_ROWS_MAX]
+            result = await self._claim_rows([u.row for u in batch])
+            paid = [
+                u for u, row in zip(batch, result.rows, strict=True) if isinstance(row, Claimed)
+            ]
+            credited = sum(u.amount for u in paid)
+            log.info(
+                "claimed",
+                rows=len(batch),
+                paid=len(paid),
+                credited=credited,
+                transaction=result.receipt.hash.hex(),
+            )
+            done = Settlement(
+                claims=(*done.claims, result),
+                claimed=done.claimed + len(paid),
+                skipped=done.skipped + len(batch) - len(paid),
+                credited=done.credited + credited,
+            )
+        return done
+
+    async def _claim_rows(self, rows: list[bytes]) -> ClaimResult:
+        digest = sha256(b"".join(rows)).hexdigest()
+        # The same rows are the same wish: after a crash this finds its transaction. One that
+        # failed would be found for ever, so then it is a new wish; in a new life of the node,
+        # once the old failures have been found again.
+        failures = self._rows_to_failures.get(digest, 0)
+        intent = f"claim-{digest}-{failures}" if failures else f"claim-{digest}"
+        try:
+            result = await self._wallet.claim(self._provider, rows, intent=intent)
+        except Reverted:
+            self._rows_to_failures[digest] = failures + 1
+            raise
+        if not all(isinstance(row, Claimed) for row in result.rows):
+            self._rows_to_failures[digest] = failures + 1
+        return result
 
     async def _candidate(self, kept: VoucherKept) -> Unclaimed | None:
         if not self._is_ours(kept):
