@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, select
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, select
 
 from rowen.store import schema
 from rowen.store.base import (
@@ -33,6 +33,13 @@ from rowen.store.sealing import Vault, corrupt
 from rowen.store.transactions import AttemptIndex, AttemptKept
 
 PAGE_ROWS = 256
+
+# Asked once a job, so not composed anew each time.
+_FIND_JOB = (
+    select(schema.ORDERS)
+    .where(*(schema.ORDERS.c[name] == bindparam(name) for name in ("job_id", "role")))
+    .limit(1)
+)
 
 E = TypeVar("E")
 OfRow = Callable[[Sequence[Any], Vault], tuple[int, E]]
@@ -139,11 +146,8 @@ class Reader:
 
     def is_job_known(self, job_id: bytes, role: Role) -> bool:
         """Whether an order with this job id is kept on any channel of that side."""
-        table = schema.ORDERS
         with self._snapshot() as connection:
-            row = connection.execute(
-                select(table).where(table.c.job_id == job_id, table.c.role == role).limit(1)
-            ).first()
+            row = connection.execute(_FIND_JOB, {"job_id": job_id, "role": role}).first()
         if row is None:
             return False
         channel_of_job(row, JobKey(job_id, role, row.provider), self._vault)
