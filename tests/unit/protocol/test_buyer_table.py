@@ -121,7 +121,7 @@ TABLE: dict[tuple[JobState, type[on.Event]], tuple[Any, str]] = {
     (R, DeadlinePassed): (C, "SendCancel"),
     (R, ProviderLost): (S, ""),
     (R, CaughtUp): (R, ""),
-    (C, ProviderAccepted): (C, ""),
+    (C, ProviderAccepted): (C, "SendCancel"),
     (C, ProviderRefused): (GONE, ""),
     (C, ProviderSent): (C, "Deliver"),
     (C, ProviderBilled): (GONE, "Pay, Ended"),
