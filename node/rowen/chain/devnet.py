@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -43,16 +43,17 @@ STOP_S: Final = 10.0
 CREATE2_FACTORY: Final = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c")
 
 # $1… is anvil's command line, fd 3 the pipe from the owner. TERM makes anvil write its state.
+# The shell leads a session of its own, so its last words reach whoever still watches or sleeps.
 _LEASH: Final = """
 exec 3<&0
 "$@" </dev/null &
 child=$!
 { cat <&3 >/dev/null; kill -TERM $child; sleep 8; kill -KILL $child; } 2>/dev/null >&2 &
-watch=$!
 exec 3<&-
 wait $child
 status=$?
-kill $watch 2>/dev/null
+trap '' TERM
+kill -TERM 0
 exit $status
 """
 
@@ -199,9 +200,15 @@ async def _listening(command: list[str], output: TextIO) -> str:
             if line.startswith("Listening on "):
                 # Unread, its log of every request would fill the pipe and stop it. A thread,
                 # because a nursery here would wrap the errors of whoever uses the devnet.
-                Thread(target=deque, args=(output, 0), daemon=True).start()
+                Thread(target=_discard, args=(output,), daemon=True).start()
                 return "http://" + line.removeprefix("Listening on ").strip()
     raise _start_failure(command, said)
+
+
+def _discard(output: TextIO) -> None:
+    # The owner may close it first, when anvil is gone.
+    with suppress(ValueError):
+        deque(output, 0)
 
 
 def _start_failure(command: list[str], output: deque[str]) -> Exception:
