@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -120,22 +122,25 @@ EDITS: list[tuple[Callable[[Path], None], int]] = [
 @pytest.mark.parametrize("after", ["chain", "»"])
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, after: str) -> None:
     """While the stage is set up, and while an answer streams."""
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    # Not below tmp_path, whose name is too long for the name of a socket.
+    with TemporaryDirectory(prefix="cli-") as folder:
+        interrupt_a_demo(tmp_path, Path(folder), after)
+
+
+def interrupt_a_demo(tmp_path: Path, scratch: Path, after: str) -> None:
     process = subprocess.Popen(
         [*ROWEN, "demo"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=tmp_path, env=environment(tmp_path / "home", TMPDIR=scratch),
     )  # fmt: skip
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip().startswith(after):
-            break
-    assert any(scratch.iterdir()), "the demo keeps its files where it is told"
+    said = list(takewhile(lambda line: not line.strip().startswith(after), process.stdout))
+    is_there = any(scratch.iterdir())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=INTERRUPT_S)
-    assert process.returncode == 130
+    assert process.returncode == 130, (said, err)
     assert err == ""
+    assert is_there, "the demo keeps its files where it is told"
     assert not list(scratch.iterdir())
     assert not processes_that_mention(str(scratch))
 
