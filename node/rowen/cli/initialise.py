@@ -172,11 +172,12 @@ def _ask_settings(values: dict[str, object]) -> dict[str, object]:
     asked = dict(values)
     questions: dict[str, tuple[str, str, Callable[[str], object]]] = {
         "chain.rpc": ("JSON-RPC endpoint of the chain", defaults.chain.rpc[0], _urls),
-        "chain.chain_id": ("Its chain id", str(defaults.chain.chain_id), int),
+        "chain.chain_id": ("Its chain id", str(defaults.chain.chain_id), _number),
         "chain.escrow": ("RowenEscrow contract (empty: later)", "", _address),
         "provider.price_output": ("Your price for a million output tokens, USD", "0.20", _usd),
         "client.providers": ("Providers to buy from, multiaddresses (empty: later)", "", _list),
     }
+    typer.echo("Enter takes what stands in brackets; all of it can be changed later.", err=True)
     for name, (text, default, read) in questions.items():
         if name in asked:
             continue
@@ -191,7 +192,7 @@ def _ask(text: str, default: str, read: Callable[[str], object]) -> object:
         typed = typer.prompt(text, default=default, show_default=bool(default), err=True)
         try:
             return read(typed.strip())
-        except (UserError, ValueError) as error:
+        except UserError as error:
             typer.echo(f"  {error}", err=True)
 
 
@@ -199,6 +200,12 @@ def _urls(text: str) -> tuple[str, ...]:
     if not text.startswith(("http://", "https://")):
         raise UserError("it must begin with http:// or https://")
     return (text,)
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise UserError("it must be a whole number, such as 31337")
+    return int(text)
 
 
 def _address(text: str) -> str:
@@ -211,7 +218,14 @@ def _usd(text: str) -> str:
 
 
 def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    from rowen.client.link import provider_of
+
+    addresses = tuple(part.strip() for part in text.split(",") if part.strip())
+    for address in addresses:
+        if address.startswith("0x"):
+            raise UserError("a multiaddress says where, too: /ip4/…/tcp/…/p2p/…")
+        provider_of(address)
+    return addresses
 
 
 def _print_made(screen: Console, home: Home, config: Config, document: InitDocument) -> None:

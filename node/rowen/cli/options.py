@@ -9,6 +9,7 @@ import typer
 
 from rowen.config import load_config
 from rowen.home import Home
+from rowen.protocol.errors import UserError
 
 MODEL = "smollm2-135m-instruct"
 """What is asked for unless another model is named: the default model, as offers call it."""
@@ -34,11 +35,17 @@ def home_of(path: Path | None) -> Home:
 
 
 def node_of(path: Path | None) -> Home:
-    """The home, its settings checked: a wrong one should be said before slow imports.
+    """A home with a node that can reach a chain: what is missing is said before slow imports.
 
     Raises:
-        UserError: A setting is wrong; the message names its line or variable.
+        UserError: There is no node, a setting is wrong, or no escrow is set.
     """
     home = home_of(path)
-    load_config(home.config)
+    if not home.path.is_dir():
+        raise UserError(f"there is no node in {home.path}: run `rowen init` first, or name --home")
+    if not load_config(home.config).chain.escrow:
+        raise UserError(
+            f"no escrow contract is set: put its address into [chain] escrow of {home.config}, or "
+            "set ROWEN_CHAIN_ESCROW; `rowen devnet` prints one"
+        )
     return home

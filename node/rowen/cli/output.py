@@ -34,7 +34,15 @@ def console(*, stderr: bool = False) -> Console:
         # Whoever reads a pipe wants each line when it is said.
         stream.reconfigure(line_buffering=True)
     width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=width)
+    # On a terminal lines break between words; elsewhere they stay whole, to be searched.
+    return Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not stream.isatty(),
+        width=width,
+    )
 
 
 def show(document: msgspec.Struct, *, as_json: bool, for_people: Callable[[Console], None]) -> None:

@@ -21,8 +21,6 @@ def password_for(home: Home, file: Path | None) -> str:
     found = home.read_password()
     if found:
         return found
-    if not home.path.is_dir():
-        raise UserError(f"there is no node in {home.path}: run `rowen init` first, or name --home")
     if not sys.stdin.isatty():
         raise UserError(
             "no password for the keys: name a file with --password-file or ROWEN_PASSWORD_FILE"

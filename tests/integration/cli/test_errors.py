@@ -20,10 +20,6 @@ def refused(done: Done, code: int, *words: str) -> str:
     return message
 
 
-def test_without_a_home_there_is_no_password(tmp_path: Path) -> None:
-    refused(rowen(tmp_path / "none", "serve", "--json"), 2, "rowen init")
-
-
 def test_a_wrong_password_is_told(made: Path, tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("wrong\n")
@@ -65,11 +61,6 @@ def test_another_chain_is_told(made: Path) -> None:
 def test_an_escrow_that_is_no_contract_is_told(made: Path) -> None:
     done = rowen(made, "settle", "--json", ROWEN_CHAIN_ESCROW=NOBODY)
     refused(done, 2, NOBODY, "no contract")
-
-
-def test_an_escrow_that_is_not_set_is_told(made: Path) -> None:
-    done = rowen(made, "channel", "open", NOBODY, 1, "--json", ROWEN_CHAIN_ESCROW="")
-    refused(done, 2, "ROWEN_CHAIN_ESCROW", "rowen devnet")
 
 
 def test_an_empty_wallet_is_told_how_much_is_missing(made: Path) -> None:

@@ -84,7 +84,7 @@ def test_an_unknown_key_is_an_error_with_its_line(
     home = tmp_path / "home"
     home.mkdir()
     (home / "rowen.toml").write_text(text)
-    for command in (("config", "show"), ("serve",), ("channel", "list"), ("settle",)):
+    for command in (("config", "show"), ("serve",)):
         done = rowen(home, *command, "--json")
         assert done.code == 2
         assert f"rowen.toml:{line}:" in done.error()["message"]

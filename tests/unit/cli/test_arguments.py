@@ -1,9 +1,13 @@
 """What is wrong with a command line is told before anything slow or costly begins."""
 
+import io
+
 import pytest
 from tests.unit.cli.command_line import CommandLine
 
+from rowen.cli import initialise
 from rowen.cli.initialise import write_password, write_settings
+from rowen.config import load_config
 from rowen.home import Home
 
 NOBODY = "0x00000000000000000000000000000000DeaDBeef"
@@ -13,7 +17,7 @@ NOBODY = "0x00000000000000000000000000000000DeaDBeef"
 def buyer(line: CommandLine) -> CommandLine:
     """A home with settings and a password, and no keys."""
     write_password(Home(line.home), "a password for tests")
-    write_settings(Home(line.home), {})
+    write_settings(Home(line.home), {"chain.escrow": NOBODY})
     return line
 
 
@@ -90,3 +94,44 @@ def test_the_demo_takes_only_a_new_folder(line: CommandLine) -> None:
     code, error = line.error("demo", "--keep", line.home)
     assert code == 2
     assert "is not empty" in error["message"]
+
+
+def test_without_a_node_init_is_named(line: CommandLine) -> None:
+    for words in (("serve",), ("settle",), ("run", "hello"), ("channel", "list")):
+        code, error = line.error(*words)
+        assert code == 2
+        assert "rowen init" in error["message"]
+
+
+def test_without_an_escrow_the_setting_is_named(line: CommandLine) -> None:
+    line.home.mkdir()
+    code, error = line.error("channel", "open", NOBODY, "1")
+    assert code == 2
+    assert "ROWEN_CHAIN_ESCROW" in error["message"]
+
+
+def test_without_a_password_or_a_terminal_the_option_is_named(
+    buyer: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Home(buyer.home).password.unlink()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, error = buyer.error("channel", "list")
+    assert code == 2
+    assert "--password-file" in error["message"]
+
+
+def test_the_wizard_asks_again_until_an_answer_will_do(
+    line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes can be read, and what was not answered stays a default."""
+    said = iter(["ftp://x", "http://127.0.0.1:1", "many", "5", "0x12", NOBODY, "cheap", "0.30"])
+    said = iter([*said, "0x12", ""])
+    monkeypatch.setattr("typer.prompt", lambda *_args, **_options: next(said))
+    values = initialise._ask_settings({})
+    write_settings(Home(line.home), values)
+    config = load_config(Home(line.home).config, {})
+    assert config.chain.rpc == ("http://127.0.0.1:1",)
+    assert config.chain.chain_id == 5
+    assert config.chain.escrow == NOBODY
+    assert config.provider.price_output.units == 300_000
+    assert config.origins["client.providers"] == "default"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, home_of, node_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, home_of
 
 config_group = typer.Typer(help="Look at the settings in force.", no_args_is_help=True)
 models_group = typer.Typer(help="Fetch and check model files.", no_args_is_help=True)
@@ -123,7 +123,6 @@ def devnet_fund(
     as_json: Json = False,
 ) -> int:
     """Give an address test dollars and gas on the running devnet."""
-    node = node_of(home)
     from rowen.cli.devnets import fund_address
 
-    return fund_address(node, address, usd, as_json=as_json)
+    return fund_address(home_of(home), address, usd, as_json=as_json)
