@@ -1,0 +1,39 @@
+"""The page about the commands names all of them, with all their exit codes."""
+
+from pathlib import Path
+
+import typer.main
+
+from rowen.cli.exits import Exit
+from rowen.cli.main import app
+from rowen.cli.schema import SCHEMAS
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "commands.md").read_text()
+
+
+def commands() -> list[str]:
+    """Every command as it is typed."""
+    root = typer.main.get_command(app)
+    found = []
+    for name, command in root.commands.items():  # type: ignore[attr-defined]  # a group
+        inner = getattr(command, "commands", None)
+        found += [name] if inner is None else [f"{name} {each}" for each in inner]
+    return found
+
+
+def test_every_command_is_on_the_page() -> None:
+    for command in commands():
+        group, _, name = command.partition(" ")
+        assert f"`rowen {command}" in PAGE or (f"`rowen {group} " in PAGE and f"`{name} " in PAGE)
+
+
+def test_every_command_has_a_schema() -> None:
+    """`serve` and `devnet` print theirs when they are ready."""
+    assert {command.replace(" ", "-") for command in commands()} | {"devnet", "error"} == set(
+        SCHEMAS
+    )
+
+
+def test_every_exit_code_is_on_the_page() -> None:
+    for code in Exit:
+        assert f"| {code.value} |" in PAGE
