@@ -68,6 +68,7 @@ class ProviderConfig:
         price_output: For a million output tokens.
         price_request: For each job.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
+        credit_total: The same for all clients together, within an hour.
         claim_above: Unclaimed value that makes a claim worth its gas.
         claim_interval_s: How often unclaimed vouchers are looked at.
     """
@@ -83,6 +84,7 @@ class ProviderConfig:
     price_output: Usd = Usd(units=20 * _CENT)
     price_request: Usd = Usd(units=0 * _CENT)
     credit: Usd = Usd(units=2 * _CENT)
+    credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)
     claim_interval_s: int = 30
 

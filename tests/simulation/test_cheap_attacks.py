@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+import trio
 from tests.simulation.conversation import SALT, Talk, talk
 from trio.testing import MockClock
 
@@ -16,7 +17,7 @@ from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
 from rowen.protocol.errors import Reason, Unavailable
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.provider.settings import Prices, ProviderSettings
-from rowen.testing.engine import ScriptedEngine
+from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import (
     CONFIRMATIONS,
     PATIENCE,
@@ -151,3 +152,31 @@ async def test_one_peer_cannot_take_every_session(autojump_clock: MockClock) -> 
                     continue
             assert provider.node is not None
             assert greeted == provider.node.sessions == provider.settings.sessions_per_peer_max
+
+
+async def test_many_clients_together_cost_no_more_than_the_total(autojump_clock: MockClock) -> None:
+    """P2, in total: clients are cheap to make, so a line for each of them bounds nothing."""
+    async with simulate(1) as world:
+        settings = ProviderSettings(
+            prices=PRICES, credit=100, credit_total=250, confirmations=CONFIRMATIONS
+        )
+        provider = await world.add_provider(settings=settings)
+        refused = 0
+        for _ in range(6):
+            client = await world.add_client()
+            await client.kill()
+            async with talk(world, client, provider) as hand:
+                await hand.attach()
+                await hand.submit(*hand.order("spend " * 20))
+                with trio.move_on_after(60):
+                    while (said := await hand.hear()) is not None:
+                        refused += isinstance(said, messages.No) and "in total 250" in said.detail
+        assert provider.node is not None
+        accounts = provider.node.books.accounts.values()
+        assert 150 < sum(account.state.exposure() for account in accounts) <= 250
+        assert refused > 0
+        # What nobody paid for an hour is lost, and others may be served.
+        await trio.sleep(3700)
+        client = await world.add_client()
+        assert client.client is not None
+        assert await client.client.chat("hello", model=SCRIPTED.model, max_cost=5_000).read()

@@ -6,7 +6,8 @@ to the journal, then send. If the journal fails, the account is halted for good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -100,6 +101,9 @@ class Account:
         self._controls: dict[bytes, JobControl] = {}
         # Output of the open segment of each job, for the journal.
         self._segments: dict[bytes, list[str]] = {}
+        self._is_accepting = False
+        # What a former life left unpaid may still be paid.
+        self._worked_at_ms = now_ms()
         self._halted = ""
 
     @property
@@ -120,6 +124,16 @@ class Account:
     def open_jobs(self) -> int:
         """Jobs that run now."""
         return len(self._controls)
+
+    def risk(self, *, since_ms: int) -> int:
+        """What this client may yet leave unpaid, token units.
+
+        The whole credit line while it has jobs; then what it owes, unless its last work was
+        before ``since_ms``: such a debt is bad and counts as lost.
+        """
+        if self._controls or self._is_accepting:
+            return self.state.credit
+        return self.state.exposure() if self._worked_at_ms >= since_ms else 0
 
     # --- sessions
 
@@ -205,11 +219,12 @@ class Account:
         """
         async with self._lock:
             self._check_halted()
-            job = admit(self.state)
-            job_id = job.order.job_id
-            await self._keep(_order_kept(self.state, job, submit))
-            self.state = seller.start(self.state, job)
-            control = self._controls[job_id] = JobControl(job.output_units_max)
+            with self._reserved():
+                job = admit(self.state)
+                job_id = job.order.job_id
+                await self._keep(_order_kept(self.state, job, submit))
+                self.state = seller.start(self.state, job)
+                control = self._controls[job_id] = JobControl(job.output_units_max)
             self._segments[job_id] = []
             await self._send(messages.Accepted(job_id, job.reading.input_units))
         return control
@@ -239,6 +254,15 @@ class Account:
         async with self._lock:
             await self._keep(self._stopped(why))
             self.state = seller.stop(self.state, why)
+
+    @contextmanager
+    def _reserved(self) -> Iterator[None]:
+        """Counts the credit line as risked while an order is on its way to the disk."""
+        self._is_accepting = True
+        try:
+            yield
+        finally:
+            self._is_accepting = False
 
     # --- inside the lock
 
@@ -273,6 +297,7 @@ class Account:
     ) -> None:
         """Turns an effect into what to journal and what to say; nothing is done yet."""
         if isinstance(effect, on.Deliver):
+            self._worked_at_ms = self._now_ms()
             self._segments.setdefault(effect.job, []).append(effect.text)
             said.append(messages.Chunk(effect.job, effect.at, effect.units, effect.text))
         elif isinstance(effect, on.Bill):

@@ -31,6 +31,8 @@ from rowen.store.base import (
 )
 
 CHAIN_WAIT_S = 10.0
+BAD_DEBT_S = 3600
+"""After so long without work a debt counts as lost, and makes room for new clients."""
 RETRY_MS = 1_000
 
 
@@ -71,6 +73,28 @@ class Books:
     def accounts(self) -> dict[bytes, Account]:
         """Open accounts by channel id."""
         return self._accounts
+
+    def check_total(self, channel_id: bytes) -> None:
+        """Whether one more job on this channel keeps within the credit given in total.
+
+        Clients are cheap to make, so a line for each of them bounds nothing by itself.
+
+        Raises:
+            Refused: The total is used up.
+        """
+        since_ms = self._now_ms() - BAD_DEBT_S * 1000
+        others = sum(
+            account.risk(since_ms=since_ms)
+            for key, account in self._accounts.items()
+            if key != channel_id
+        )
+        if others + self._settings.credit > self._settings.credit_total:
+            raise Refused(
+                Reason.BUSY,
+                f"other clients may leave {others} unpaid, one more line is "
+                f"{self._settings.credit}, in total {self._settings.credit_total} is given",
+                RETRY_MS,
+            )
 
     async def recover(self) -> None:
         """Rebuilds every account from the journal, and ends the jobs a crash cut off.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from typing import Protocol
 
 import trio
@@ -16,6 +15,7 @@ from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserE
 from rowen.protocol.ids import address_of_peer_id
 from rowen.protocol.jobs import ChatInput
 from rowen.protocol.messages import open_signed
+from rowen.protocol.seller import Job, SellerChannel
 from rowen.protocol.statements import Order
 from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books
@@ -197,15 +197,19 @@ class Conversation:
         except Unavailable as error:
             raise Refused(Reason.BUSY, "the engine does not answer", BUSY_RETRY_MS) from error
         is_known = await shop.journal.is_job_known(order.job_id)
-        admit = partial(
-            admission.admit,
-            order=order,
-            terms=shop.terms,
-            view=view,
-            is_job_used=is_known,
-            input_units=input_units,
-            now_ms=shop.now_ms(),
-        )
+
+        def admit(state: SellerChannel) -> Job:
+            shop.books.check_total(state.channel_id)
+            return admission.admit(
+                state,
+                order,
+                terms=shop.terms,
+                view=view,
+                is_job_used=is_known,
+                input_units=input_units,
+                now_ms=shop.now_ms(),
+            )
+
         return await account.accept(submit, admit)
 
     async def _run(

@@ -21,7 +21,8 @@ from rowen.engine.base import Engine
 from rowen.engine.models import entry, locate
 from rowen.home import Home
 from rowen.p2p.network import Network
-from rowen.protocol.errors import RowenError
+from rowen.protocol.amounts import format_usd
+from rowen.protocol.errors import RowenError, UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.signing import Key
 from rowen.provider.account import Account
@@ -253,8 +254,17 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
 
 
 def settings_of(config: Config) -> ProviderSettings:
-    """An owner's settings as the node wants them."""
+    """An owner's settings as the node wants them.
+
+    Raises:
+        UserError: They contradict each other.
+    """
     owner = config.provider
+    if owner.credit_total.units < owner.credit.units:
+        raise UserError(
+            f"[provider] credit_total {format_usd(owner.credit_total.units)} is below credit "
+            f"{format_usd(owner.credit.units)}: no client could be served"
+        )
     return ProviderSettings(
         prices=Prices(
             input=owner.price_input.units,
@@ -263,6 +273,7 @@ def settings_of(config: Config) -> ProviderSettings:
             request=owner.price_request.units,
         ),
         credit=owner.credit.units,
+        credit_total=owner.credit_total.units,
         confirmations=config.chain.confirmations,
         claim_above=owner.claim_above.units,
         claim_interval_s=owner.claim_interval_s,

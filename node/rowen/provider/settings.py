@@ -30,6 +30,7 @@ class ProviderSettings:
         prices: Of its variant.
         output_units_max: Longest answer it takes an order for.
         credit: Token units it works ahead of payment, per channel: its worst-case loss there.
+        credit_total: The same for all channels together, within an hour.
         sessions_max: Clients connected at the same time.
         sessions_per_peer_max: Sessions of one client at the same time; one works, and each of
             its questions may open another to ask for an offer.
@@ -48,6 +49,7 @@ class ProviderSettings:
     prices: Prices
     output_units_max: int = 4096
     credit: int = 20_000
+    credit_total: int = 1_000_000
     sessions_max: int = 256
     sessions_per_peer_max: int = 32
     jobs_max: int = 8
