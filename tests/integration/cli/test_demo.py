@@ -4,9 +4,10 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -35,7 +36,7 @@ def test_the_demo_and_the_evidence_it_keeps(
     document, kept = played
     check_the_books(document)
     check_the_acts(document)
-    assert not processes_that_mention(str(kept))
+    assert not pids_that_mention(str(kept))
     audit = document["audits"][0]
     assert Path(audit["path"]) == kept / "bundle" / "alder"
     pins = audit["command"][4:]
@@ -128,11 +129,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, after: str) -> None
 
 
 def interrupt_a_demo(tmp_path: Path, scratch: Path, after: str) -> None:
-    process = subprocess.Popen(
-        [*ROWEN, "demo"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=tmp_path, env=environment(tmp_path / "home", TMPDIR=scratch),
-    )  # fmt: skip
+    process = start_demo(tmp_path, scratch)
     assert process.stdout is not None
     said = list(takewhile(lambda line: not line.strip().startswith(after), process.stdout))
     is_there = any(scratch.iterdir())
@@ -142,7 +139,25 @@ def interrupt_a_demo(tmp_path: Path, scratch: Path, after: str) -> None:
     assert err == ""
     assert is_there, "the demo keeps its files where it is told"
     assert not list(scratch.iterdir())
-    assert not processes_that_mention(str(scratch))
+    assert not pids_that_mention(str(scratch))
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="only Linux tells when a stranger ends")
+def test_a_demo_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
+    """The kernel closes the pipes that hold them, so not even SIGKILL leaves an orphan."""
+    with TemporaryDirectory(prefix="cli-") as folder:
+        process = start_demo(tmp_path, Path(folder))
+        assert process.stdout is not None
+        said = list(takewhile(lambda line: "»" not in line, process.stdout))
+        others = [pid for pid in pids_that_mention(folder) if pid != process.pid]
+        assert len(others) >= 3, f"two providers and a chain, after {said}"
+        watched = [os.pidfd_open(pid) for pid in others]
+        process.kill()
+        process.communicate(timeout=INTERRUPT_S)
+        for descriptor in watched:
+            ended, _, _ = select([descriptor], [], [], INTERRUPT_S)
+            os.close(descriptor)
+            assert ended
 
 
 def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
@@ -151,22 +166,31 @@ def test_a_demo_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert "ROWEN_ANVIL" in done.error()["message"]
 
 
-def processes_that_mention(text: str) -> list[str]:
-    """Command lines of living processes with this text in them, or in their environment."""
+def start_demo(tmp_path: Path, scratch: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*ROWEN, "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path / "home", TMPDIR=scratch),
+    )
+
+
+def pids_that_mention(text: str) -> list[int]:
+    """Living processes with this text in their command line or environment."""
     return [
-        command
+        int(directory.name)
         for directory in Path("/proc").glob("[0-9]*")
-        if int(directory.name) != os.getpid()
-        for command in mentions(directory, text)
+        if int(directory.name) != os.getpid() and is_mentioned(directory, text)
     ]
 
 
-def mentions(directory: Path, text: str) -> Iterator[str]:
+def is_mentioned(directory: Path, text: str) -> bool:
     try:
         command = (directory / "cmdline").read_bytes()
         environ = (directory / "environ").read_bytes()
     except OSError:
         # It ended meanwhile, or is another user's.
-        return
-    if text.encode() in command + environ:
-        yield command.replace(b"\0", b" ").decode(errors="replace")
+        return False
+    return text.encode() in command + environ

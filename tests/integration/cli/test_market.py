@@ -44,6 +44,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
         check_an_empty_channel(developer, place)
         check_buying(developer, operator, place)
         check_refusals(developer, place)
+        check_who_may_command(owner)
         check_a_second_node(owner)
         check_interrupting(developer, place)
         status = rowen(owner, "status", "--json").document("status")
@@ -99,6 +100,13 @@ def check_refusals(developer: Path, place: str) -> None:
     gone = rowen(developer, "run", "hello", "--provider", away, "--json")
     assert gone.code == 4
     assert "cannot reach" in gone.error()["message"]
+
+
+def check_who_may_command(owner: Path) -> None:
+    """Threat 58: there is no password to guess, only a socket that one user can open."""
+    socket = Home(owner).control_socket
+    assert socket.stat().st_mode & 0o777 == 0o600
+    assert socket.parent.stat().st_mode & 0o077 == 0
 
 
 def check_a_second_node(owner: Path) -> None:
