@@ -1,4 +1,4 @@
-"""A disk that fails in the middle of an answer: P11."""
+"""A disk that fails in the middle of an answer, and a rule that does: P11, P18."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import trio
 from tests.simulation.conversation import talk
 from trio.testing import MockClock
 
-from rowen.protocol import messages
+from rowen.protocol import messages, seller
 from rowen.protocol.errors import Unavailable
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import simulate
@@ -54,3 +54,24 @@ async def test_a_client_whose_disk_fails_says_so_and_lives(autojump_clock: MockC
         with pytest.raises(Unavailable, match="no space left"):
             async with client.client.chat("hi", model=SCRIPTED.model, max_cost=5_000) as answer:
                 await answer.read()
+
+
+async def test_a_provider_with_a_broken_rule_stops_at_once(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """P18: an assertion that fails in one client's session ends the node, with its traceback."""
+
+    def broken(*_: object) -> None:
+        raise AssertionError("a rule is broken")
+
+    expected = pytest.RaisesExc(AssertionError, match="a rule is broken")
+    with trio.fail_after(600), pytest.RaisesGroup(expected, flatten_subgroups=True):
+        async with simulate(1) as world:
+            provider, client = await world.add_provider(), await world.add_client()
+            await client.kill()
+            async with talk(world, client, provider) as hand:
+                await hand.attach()
+                await hand.submit(*hand.order())
+                await hand.hear_until(messages.Accepted)
+                monkeypatch.setattr(seller, "step", broken)
+                await trio.sleep_forever()

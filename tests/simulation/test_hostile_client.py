@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 import trio
-from tests.simulation.conversation import Talk, talk
+from structlog.testing import capture_logs
+from tests.simulation.conversation import SALT, Talk, talk
 from trio.testing import MockClock
 
 from rowen.p2p.session import Session
 from rowen.protocol import messages
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Reason, Unavailable
+from rowen.protocol.messages import encode
 from rowen.testing.chain import FakeWallet
 from rowen.testing.simulator import FUNDS, SimClient, SimProvider, Simulation, simulate
 
@@ -323,3 +325,48 @@ async def test_a_client_restored_from_a_newer_world_stops_the_channel(
             await hand.submit(*hand.order())
             no = await hand.hear_until(messages.No)
             assert no.reason == Reason.CHANNEL_STOPPED.value
+
+
+async def test_a_deposit_that_a_reorganisation_took_buys_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """P9, threat 37: the channel is looked at again, also while its client stays connected."""
+    async with market() as (world, client, provider), talk(world, client, provider) as hand:
+        await hand.attach()
+        await hand.submit(*hand.order())
+        await hand.hear_until(messages.Accepted)
+        world.chain.reorg(world.chain.head.number)
+        await trio.sleep(provider.settings.view_age_s_max + 1)
+        await hand.submit(*hand.order())
+        no = await hand.hear_until(messages.No)
+        assert no.reason == Reason.CHANNEL_UNKNOWN.value
+
+
+async def test_a_client_that_never_says_who_it_is_does_not_stay(autojump_clock: MockClock) -> None:
+    """Threat 48: heartbeats alone hold no place."""
+    async with market() as (world, client, provider), talk(world, client, provider) as hand:
+        assert provider.node is not None
+        assert provider.node.sessions == 1
+        with trio.fail_after(provider.settings.attach_wait_s + 5):
+            assert await hand.hear() is None
+        await trio.sleep(1)
+        assert provider.node.sessions == 0
+
+
+async def test_no_prompt_and_no_key_is_in_the_log(autojump_clock: MockClock) -> None:
+    """P16, threat 61: whatever is served, refused or broken off."""
+    with capture_logs() as lines:
+        async with market() as (world, client, provider):
+            async with talk(world, client, provider) as hand:
+                await hand.attach()
+                for changes in ({}, {"price_output": 1}, {"input_hash": b"#" * 32}):
+                    await hand.submit(*hand.order("canary", **changes))
+                await hand.hear_until(messages.Bill)
+                order, encoded = hand.order("canary")
+                signed = messages.seal(order, hand.domain, client.key)
+                await hand.session.send(encode(messages.Submit(signed, SALT, encoded)) + b"more")
+                await assert_dropped(hand)
+            await trio.sleep(1)
+    assert [line["event"] for line in lines] == ["serving", "session ended"]
+    for secret in ("canary", provider.key.secret.hex(), repr(provider.key.secret)[2:-1]):
+        assert secret not in str(lines)

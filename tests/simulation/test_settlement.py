@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -113,3 +114,32 @@ async def test_watching_ends_when_the_journal_fails(
         monkeypatch.setattr(provider.node.journal, "vouchers", fails)
         with trio.fail_after(100), pytest.raises(JournalFailed):
             await claimer.watch(above=1, interval_s=1)
+
+
+async def test_all_that_a_leaving_payer_owes_is_claimed_although_the_chain_was_away(
+    autojump_clock: MockClock,
+) -> None:
+    """P8, threat 10: however little it is, and before the payer can unlock."""
+    async with sold() as (world, client, provider, claimer), trio.open_nursery() as nursery:
+        (waiting,) = await claimer.unclaimed()
+        nursery.start_soon(partial(claimer.watch, above=10**12, interval_s=30))
+        await trio.sleep(100)
+        assert await world.escrow.credit(provider.key.address) == 0
+        payer = FakeWallet(world.escrow, client.wallet.address)
+        await payer.request_unlock(provider.key.address, client.key.address, intent="leave")
+        world.escrow.is_down = True
+        await trio.sleep(100)
+        world.escrow.is_down = False
+        await trio.sleep(31)
+        assert await world.escrow.credit(provider.key.address) == waiting.amount
+        nursery.cancel_scope.cancel()
+
+
+async def test_claims_wished_for_at_once_are_one_transaction(autojump_clock: MockClock) -> None:
+    """Threat 35: the second one waits, and finds nothing left to claim."""
+    async with sold() as (world, _client, provider, claimer):
+        before = world.chain.nonce(provider.key.address)
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(claimer.settle)
+        assert world.chain.nonce(provider.key.address) == before + 1

@@ -150,6 +150,13 @@ def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path: Path) -> None:
         locate(SMOLLM2.name, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["", "..", "/etc/passwd", f"../{SMOLLM2.name}", "a\0b"])
+def test_a_models_name_is_no_path(tmp_path: Path, name: str) -> None:
+    """Threat 53: a name is looked up in the catalog before any file is."""
+    with pytest.raises(UserError, match="no model is called"):
+        locate(name, tmp_path)
+
+
 async def test_verify_tells_other_weights_from_none(tmp_path: Path) -> None:
     file = tmp_path / "any.gguf"
     with pytest.raises(UserError, match="No such file"):
