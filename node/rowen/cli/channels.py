@@ -18,7 +18,7 @@ from rowen.cli.documents import (
 )
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
-from rowen.cli.people import dollars, harmless, short, table
+from rowen.cli.people import dollars, harmless, short, table, to_copy, transaction
 from rowen.cli.runner import run_async
 from rowen.client.buyer import Buyer, ChannelReport
 from rowen.client.link import provider_of
@@ -59,10 +59,7 @@ def open_channel(
                 f"Locked {dollars(amount)} for {document.provider}; "
                 f"the channel now holds {dollars(document.locked)}."
             )
-            spent = document.transaction
-            screen.print(
-                f"  {spent.hash}  {spent.gas_used:,} gas, block {spent.block}", style="dim"
-            )
+            transaction(screen, document.transaction)
 
         show(document, as_json=as_json, for_people=for_people)
         return Exit.OK
@@ -188,11 +185,10 @@ def _state(channel: BoughtChannel) -> str:
 def _print_closed(screen: Console, document: ChannelClosedDocument) -> None:
     if document.step == "requested":
         screen.print(f"Asked. What is left can be taken from {_when(document.unlock_at_s)}:")
-        screen.print(f"  rowen channel close {document.provider} --unlock")
+        to_copy(screen, f"rowen channel close {document.provider} --unlock")
     else:
         screen.print(f"Took {dollars(document.refunded)} back from {document.provider}.")
-    spent = document.transaction
-    screen.print(f"  {spent.hash}  {spent.gas_used:,} gas, block {spent.block}", style="dim")
+    transaction(screen, document.transaction)
 
 
 def _when(unix_s: int) -> str:

@@ -14,7 +14,7 @@ from rowen.chain.rpc import Rpc, from_hex
 from rowen.cli.documents import DevnetDocument, FundedDocument
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
-from rowen.cli.people import dollars, facts
+from rowen.cli.people import dollars, facts, to_copy
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
@@ -130,6 +130,6 @@ def _introduce(screen: Console, document: DevnetDocument) -> None:
     pairs += [("funded", address) for address in document.funded]
     facts(screen, pairs, indent=2)
     screen.print("To use it, in another terminal:", style="dim")
-    screen.print(f"  export ROWEN_CHAIN_RPC={document.rpc} ROWEN_CHAIN_ESCROW={document.escrow}")
+    to_copy(screen, f"export ROWEN_CHAIN_RPC={document.rpc} ROWEN_CHAIN_ESCROW={document.escrow}")
     if not document.funded:
-        screen.print("  rowen devnet fund 0x…        test dollars and gas for an address")
+        to_copy(screen, "rowen devnet fund 0x…        test dollars and gas for an address")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,7 @@ from rowen.cli.documents import BlockReference, ExportDocument
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import counted
+from rowen.cli.people import counted, to_copy
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
@@ -87,4 +88,4 @@ def _print_export(screen: Console, document: ExportDocument) -> None:
     else:
         screen.print(f"  proven at block {document.block.number} {document.block.hash}")
     screen.print("Anyone can check it, offline; take the pins from a node that you trust:")
-    screen.print("  " + " ".join(verify_command(document.path, document)))
+    to_copy(screen, shlex.join(verify_command(document.path, document)))

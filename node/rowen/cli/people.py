@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from rowen.cli.documents import Transaction
+
 
 def short(text: str) -> str:
     """An address or hash as far as a person compares it: ``0x71C7…976F``."""
@@ -43,6 +45,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def to_copy(screen: Console, text: str) -> None:
+    """A command on a line of its own, indented; never broken, or it could not be copied."""
+    screen.print(f"  {text}", soft_wrap=True)
+
+
+def transaction(screen: Console, done: Transaction) -> None:
+    """A transaction, on two lines of which the hash has one."""
+    screen.print(f"  {done.hash}", style="dim", soft_wrap=True)
+    screen.print(f"  {done.gas_used:,} gas, block {done.block}", style="dim")
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> Table:
     """Columns without lines.
 
@@ -67,5 +80,6 @@ def facts(screen: Console, pairs: Iterable[tuple[str, str]], *, indent: int = 0)
     known = list(pairs)
     width = max((len(name) for name, _ in known), default=0)
     for name, value in known:
-        screen.print(" " * indent + name.ljust(width), style="dim", end="  ")
-        screen.print(value)
+        screen.print(" " * indent + name.ljust(width), style="dim", end="  ", soft_wrap=True)
+        # Unbroken: values are addresses and commands, to be copied.
+        screen.print(value, soft_wrap=True)

@@ -65,7 +65,7 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
     else:
         rows = [
             (
-                o.provider,
+                short(o.provider),
                 harmless(f"{o.model}:{o.precision}"),
                 dollars(o.price_input),
                 dollars(o.price_cached),

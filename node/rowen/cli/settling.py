@@ -18,7 +18,7 @@ from rowen.cli.documents import (
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import counted, dollars, facts, harmless, price, short, table
+from rowen.cli.people import counted, dollars, facts, harmless, price, short, table, transaction
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
@@ -159,8 +159,7 @@ def _print_settled(screen: Console, document: SettleDocument) -> None:
             f"{counted(document.skipped, 'voucher')} did not pay; they can be tried again."
         )
     for claim in document.transactions:
-        screen.print(f"  {claim.hash}  {claim.gas_used:,} gas, block {claim.block}", style="dim")
+        transaction(screen, claim)
     if document.sweep is not None:
         screen.print(f"Sent {dollars(document.swept)} to {document.payout}.")
-        sweep = document.sweep
-        screen.print(f"  {sweep.hash}  {sweep.gas_used:,} gas, block {sweep.block}", style="dim")
+        transaction(screen, document.sweep)

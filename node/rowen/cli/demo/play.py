@@ -66,7 +66,7 @@ async def play(places: Places, screen: Screen) -> DemoDocument:
     began_s = time.monotonic()
     async with open_stage(places, screen) as stage:
         played = await _play_acts(stage, screen)
-    screen.act("The audit", "Chain and providers are off. The auditor has a folder and four pins.")
+    screen.act("The audit", "Chain and providers are off: a folder and four pins must do.")
     with screen.waiting("checking every signature, price and total"):
         audits = await audit_all(played.bundles, is_kept=places.is_kept)
     screen.audited(audits)

@@ -22,7 +22,7 @@ from rowen.cli.devnets import BLOCK_TIME_S, GAS_WEI, give
 from rowen.cli.documents import ServingDocument
 from rowen.cli.initialise import make_keys, write_password
 from rowen.cli.payouts import request_payout
-from rowen.cli.people import dollars
+from rowen.cli.people import dollars, short
 from rowen.client.buyer import Buyer, open_buyer
 from rowen.client.client import Client
 from rowen.config import Config, load_config
@@ -161,7 +161,12 @@ async def open_stage(places: Places, screen: Screen) -> AsyncIterator[Stage]:
 def _facts(player: Player) -> tuple[str, ...]:
     shown = player.shown
     prices = f"{dollars(shown.price_input)} in, {dollars(shown.price_output)} out"
-    return (f"sells for {prices}, a million tokens", *shown.addresses)
+    places = [f"{place}/p2p/{short(peer)}" for place, _, peer in map(_parted, shown.addresses)]
+    return (f"sells for {prices}, a million tokens", *places)
+
+
+def _parted(address: str) -> tuple[str, str, str]:
+    return address.partition("/p2p/")
 
 
 @contextmanager

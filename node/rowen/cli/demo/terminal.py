@@ -24,7 +24,7 @@ from rowen.cli.demo_document import (
 )
 from rowen.cli.documents import PartEntry
 from rowen.cli.model_files import downloading
-from rowen.cli.people import column_dollars, counted, dollars, short, table
+from rowen.cli.people import column_dollars, counted, dollars, short, table, to_copy
 from rowen.engine.models import Progress
 
 WIDTH_MAX: Final = 92
@@ -107,7 +107,7 @@ class Terminal:
         self._line(
             ("", ""),
             (
-                f"{counted(answer.output_units, 'token')} ({answer.finish}), the first after "
+                f"{counted(answer.output_units, 'token')} ({answer.finish}), first after "
                 f"{answer.first_token_ms} ms, then {speed}; {dollars(answer.cost)}",
                 "dim",
             ),
@@ -165,7 +165,7 @@ class Terminal:
             self._line(
                 (self._name(audit.provider), self._colour(audit.provider)),
                 (verdict.status.upper(), "bold green" if is_good else "bold red"),
-                (f"  {', '.join(counts)} (exit code {verdict.exit_code})", ""),
+                (f"  {', '.join(counts)} (exit {verdict.exit_code})", ""),
             )
             pinned = [a for a in verdict.checked_against if a.name in PINS and a.is_pinned]
             against = ", ".join(f"{a.name.replace('_', ' ')} {short(a.value)}" for a in pinned)
@@ -208,11 +208,16 @@ class Terminal:
         evidence = Path(document.kept) / "bundle"
         self._console.print(f"{INDENT}The evidence is in {evidence}. Check it yourself:")
         for audit in document.audits:
-            self._console.print(f"{INDENT}  {shlex.join(audit.command)}")
+            to_copy(self._console, f"{INDENT}{shlex.join(audit.command)}")
 
     def _line(self, first: tuple[str, str], *rest: tuple[str, str]) -> None:
-        """A line whose first word stands in a column of its own."""
-        self._console.print(Text.assemble(INDENT, (first[0].ljust(COLUMN), first[1]), *rest))
+        """A line whose first word stands in a column of its own; the rest wraps beside it."""
+        width = max(COLUMN, self._console.width - len(INDENT) - COLUMN)
+        name, style = first
+        for part in Text.assemble(*rest).wrap(self._console, width):
+            part.rstrip()
+            self._console.print(Text.assemble(INDENT, (name.ljust(COLUMN), style), part))
+            name = ""
 
     def _table(self, header: Sequence[str], rows: Sequence[Sequence[str]], *, right: str) -> None:
         made = table(header, rows, right=right)
@@ -241,8 +246,8 @@ def _part(part: PartEntry) -> str:
     if len(numbers) > 1:
         span = f"receipts {numbers[0]} to {numbers[-1]}"
     open_units = part.output_units - part.billed_units
-    left = f", {counted(open_units, 'token')} not billed" if open_units else ""
+    left = f", {open_units} not billed" if open_units else ""
     return (
-        f"{part.input_units} tokens in, {part.output_units} out: {dollars(part.cost)} on {span}"
-        f"{left}; voucher for {dollars(part.voucher_total or 0)}"
+        f"{part.input_units} tokens in, {part.output_units} out{left}: {dollars(part.cost)} "
+        f"({span}, voucher {dollars(part.voucher_total or 0)})"
     )
