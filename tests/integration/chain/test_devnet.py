@@ -79,7 +79,7 @@ async def test_the_devnet_ends_with_its_owner_however_that_ends(how: signal.Sign
     )
     assert owner.stdout is not None
     url = b""
-    with trio.fail_after(60):
+    with trio.fail_after(240):
         while not url.endswith(b"\n"):
             url += await owner.stdout.receive_some()
         port = port_of(url.decode())
@@ -112,7 +112,7 @@ async def test_blocks_come_by_themselves_when_asked_for() -> None:
     async with open_devnet(block_time_s=1) as devnet:
         escrow = RpcEscrow([devnet.rpc], devnet.deployment)
         first = (await escrow.head()).number
-        with trio.fail_after(60):
+        with trio.fail_after(240):
             while (await escrow.head()).number < first + 2:
                 await trio.sleep(0.1)
         await devnet.set_balance_wei(PAYER.address, COIN_WEI)
