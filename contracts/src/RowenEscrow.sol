@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC3009} from "@openzeppelin/contracts/interfaces/draft-IERC3009.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
@@ -10,14 +11,18 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
-import {Channel, IRowenEscrow, SkipReason} from "./interfaces/IRowenEscrow.sol";
+import {WalletDeployer} from "./WalletDeployer.sol";
+import {IPermit2} from "./interfaces/IPermit2.sol";
+import {Channel, IRowenEscrow, Lock, LockPart, SkipReason} from "./interfaces/IRowenEscrow.sol";
+import {IWalletAuthorization} from "./interfaces/IWalletAuthorization.sol";
 import {ClaimRows, Voucher} from "./libraries/ClaimRows.sol";
+import {PayerSignature} from "./libraries/PayerSignature.sol";
 
 /// @title RowenEscrow
 /// @notice See `IRowenEscrow` for what it promises and what it assumes.
-/// @dev Reentrancy: what calls the token is `nonReentrant`. What does not (`claim`, the payout and unlock requests) makes
-/// no outside call but to the `ecrecover` precompile and moves no token, so entering it from inside a token transfer does
-/// what a transaction of its own would do.
+/// @dev Reentrancy: what calls the token or a payer's wallet is `nonReentrant`. What does not (`claim`, the payout requests,
+/// the payer's own unlock requests) makes no outside call but to the `ecrecover` precompile and moves no token, so
+/// entering it from inside another call does what a transaction of its own would do.
 contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     using ClaimRows for bytes;
     using ClaimRows for Voucher;
@@ -30,6 +35,18 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     }
 
     bytes32 private constant RELEASE_TYPEHASH = keccak256("Release(bytes32 channelId,uint96 total,uint64 deadline)");
+    bytes32 private constant LOCK_TYPEHASH =
+        keccak256("Lock(address payer,address provider,address signer,uint96 amount,bytes32 salt,uint64 deadline)");
+    bytes32 private constant REQUEST_UNLOCK_TYPEHASH =
+        keccak256("RequestUnlock(address payer,address provider,address signer,uint64 deadline)");
+    bytes32 private constant CANCEL_UNLOCK_TYPEHASH =
+        keccak256("CancelUnlock(address payer,address provider,address signer,uint64 unlockAt,uint64 deadline)");
+
+    /// @dev What Permit2 has the payer sign besides the transfer, and how its type string goes on with it.
+    bytes32 private constant CHANNEL_TYPEHASH = keccak256("Channel(address provider,address signer)");
+    string private constant PERMIT2_WITNESS =
+        "Channel witness)Channel(address provider,address signer)TokenPermissions(address token,uint256 amount)";
+    IPermit2 private constant PERMIT2 = IPermit2(0x000000000022D473030F116dDEE9F6B43aC78BA3);
 
     /// @dev A longer delay is taken for a mistake of the deployer's: it could never be corrected.
     uint64 private constant DELAY_MAX = 30 days;
@@ -38,6 +55,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     uint64 public immutable unlockDelay;
     uint64 public immutable payoutDelay;
     uint96 public immutable minLock;
+    WalletDeployer public immutable walletDeployer;
 
     // Auditors read these by storage proof. Their slots are recorded beside the ABI, and a test holds them in place.
     mapping(bytes32 id => Channel) public channels;
@@ -45,6 +63,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     mapping(address provider => bytes32) public accumulatorOf;
     mapping(address provider => Payout) private _payouts;
     mapping(bytes32 digest => bool) public isReleaseUsed;
+    mapping(address payer => mapping(bytes32 digest => bool)) public isAuthorizationUsed;
 
     constructor(IERC20 token_, uint64 unlockDelay_, uint64 payoutDelay_, uint96 minLock_) EIP712("Rowen", "1") {
         require(address(token_).code.length != 0, TokenHasNoCode(address(token_)));
@@ -55,12 +74,27 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         unlockDelay = unlockDelay_;
         payoutDelay = payoutDelay_;
         minLock = minLock_;
+        walletDeployer = new WalletDeployer();
     }
 
     // ---- Funding ----
 
     function lock(address provider, address signer, uint96 amount) external nonReentrant {
-        _lock(provider, signer, amount);
+        _lock(msg.sender, provider, signer, amount);
+        _pull(msg.sender, amount);
+    }
+
+    function lockMany(LockPart[] calldata parts) external nonReentrant {
+        uint256 sum;
+        for (uint256 i = 0; i < parts.length; ++i) {
+            LockPart calldata part = parts[i];
+            _lock(msg.sender, part.provider, part.signer, part.amount);
+            // Each is under 2^96, and calldata has no room for 2^160 parts.
+            unchecked {
+                sum += part.amount;
+            }
+        }
+        _pull(msg.sender, sum);
     }
 
     function lockWithPermit(
@@ -75,26 +109,115 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         // Whoever saw the permit in the mempool may have used it already. Then this call fails and the allowance stands;
         // if there is no allowance, the transfer says so.
         try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
-        _lock(provider, signer, amount);
+        _lock(msg.sender, provider, signer, amount);
+        _pull(msg.sender, amount);
     }
 
-    function _lock(address provider, address signer, uint96 amount) private {
+    function lockFor(Lock calldata wanted, bytes calldata signature) external nonReentrant {
+        _authorize(wanted.payer, lockDigest(wanted), wanted.deadline, signature);
+        _lock(wanted.payer, wanted.provider, wanted.signer, wanted.amount);
+        _pull(wanted.payer, wanted.amount);
+    }
+
+    function lockWithAuthorization(Lock calldata wanted, bytes calldata signature) external nonReentrant {
+        bytes memory inner = _deployWallet(wanted.payer, signature);
+        _lock(wanted.payer, wanted.provider, wanted.signer, wanted.amount);
+        uint256 before = _balance();
+        _receiveWithAuthorization(wanted, inner);
+        _requireReceived(before, wanted.amount);
+    }
+
+    function lockWithPermit2(Lock calldata wanted, bytes calldata signature) external nonReentrant {
+        bytes memory inner = _deployWallet(wanted.payer, signature);
+        _lock(wanted.payer, wanted.provider, wanted.signer, wanted.amount);
+        uint256 before = _balance();
+        PERMIT2.permitWitnessTransferFrom(
+            IPermit2.PermitTransferFrom({
+                permitted: IPermit2.TokenPermissions(address(token), wanted.amount),
+                nonce: uint256(wanted.salt),
+                deadline: wanted.deadline
+            }),
+            IPermit2.SignatureTransferDetails({to: address(this), requestedAmount: wanted.amount}),
+            wanted.payer,
+            keccak256(abi.encode(CHANNEL_TYPEHASH, wanted.provider, wanted.signer)),
+            PERMIT2_WITNESS,
+            inner
+        );
+        _requireReceived(before, wanted.amount);
+    }
+
+    /// @dev Books the funds; the caller brings them in.
+    function _lock(address payer, address provider, address signer, uint96 amount) private {
         require(provider != address(0) && signer != address(0), ZeroAddress());
         require(amount != 0, ZeroAmount());
-        bytes32 id = channelId(msg.sender, provider, signer);
+        bytes32 id = channelId(payer, provider, signer);
         Channel storage channel = channels[id];
-        require(channel.unlockAt == 0, UnlockPending(id, channel.unlockAt));
-        uint96 locked = channel.locked;
+        uint256 slot = _load(channel);
+        // The casts cut the fields out of the slot.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        (uint96 locked, uint64 unlockAt) = (uint96(slot), uint64(slot >> 192));
+        require(unlockAt == 0, UnlockPending(id, unlockAt));
         require(locked != 0 || amount >= minLock, LockBelowMinimum(amount, minLock));
 
+        // Checked, and `locked` is lowest in the slot: the sum does not reach its neighbour.
         locked += amount;
-        channel.locked = locked;
-        emit Locked(id, msg.sender, provider, signer, amount, locked);
+        _store(channel, slot + amount);
+        emit Locked(id, payer, provider, signer, amount, locked);
+    }
 
-        uint256 before = token.balanceOf(address(this));
-        token.safeTransferFrom(msg.sender, address(this), amount);
-        uint256 received = token.balanceOf(address(this)) - before;
+    function _pull(address payer, uint256 amount) private {
+        uint256 before = _balance();
+        token.safeTransferFrom(payer, address(this), amount);
+        _requireReceived(before, amount);
+    }
+
+    function _receiveWithAuthorization(Lock calldata wanted, bytes memory signature) private {
+        bytes32 nonce = authorizationNonce(channelId(wanted.payer, wanted.provider, wanted.signer), wanted.salt);
+        if (signature.length != 65) {
+            IWalletAuthorization(address(token))
+                .receiveWithAuthorization(
+                    wanted.payer, address(this), wanted.amount, 0, wanted.deadline, nonce, signature
+                );
+            return;
+        }
+        (uint8 v, bytes32 r, bytes32 s) = PayerSignature.parse(signature);
+        IERC3009(address(token))
+            .receiveWithAuthorization(wanted.payer, address(this), wanted.amount, 0, wanted.deadline, nonce, v, r, s);
+    }
+
+    function _balance() private view returns (uint256) {
+        return token.balanceOf(address(this));
+    }
+
+    /// @dev A fee on the transfer, or a token that takes a call it does not know for a success, would leave the channel
+    /// with funds that are not there.
+    function _requireReceived(uint256 before, uint256 amount) private view {
+        uint256 received = _balance() - before;
         require(received == amount, InexactTransfer(amount, received));
+    }
+
+    // ---- A payer's signature in place of its transaction ----
+
+    function revokeAuthorization(bytes32 digest) external {
+        require(!isAuthorizationUsed[msg.sender][digest], AuthorizationUsed(msg.sender, digest));
+        isAuthorizationUsed[msg.sender][digest] = true;
+    }
+
+    /// @dev The digest tells one authorization from another. It is used up before the wallet is asked.
+    function _authorize(address payer, bytes32 digest, uint64 deadline, bytes calldata signature) private {
+        require(block.timestamp <= deadline, AuthorizationExpired(deadline, block.timestamp));
+        require(!isAuthorizationUsed[payer][digest], AuthorizationUsed(payer, digest));
+        isAuthorizationUsed[payer][digest] = true;
+        bytes memory inner = _deployWallet(payer, signature);
+        require(PayerSignature.isValid(payer, digest, inner), AuthorizationInvalid(payer, digest));
+    }
+
+    /// @dev Deploys the payer's wallet if the signature says how and it is not there, and takes that part off.
+    function _deployWallet(address payer, bytes calldata signature) private returns (bytes memory) {
+        if (!PayerSignature.isWrapped(signature)) return signature;
+        (address factory, bytes memory data, bytes memory inner) = PayerSignature.unwrap(signature);
+        if (payer.code.length == 0) walletDeployer.deploy(factory, data);
+        return inner;
     }
 
     // ---- Earning ----
@@ -128,12 +251,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     function _pay(Voucher memory voucher, address signer, uint256 index) private returns (uint256 paid) {
         if (signer == address(0)) return _skip(voucher.provider, index, SkipReason.BadSignature);
         Channel storage channel = channels[channelId(voucher.payer, voucher.provider, signer)];
-        // One load and one store of the whole slot, `locked 96 | claimed 96 | unlockAt 64` from the lowest bit up. The
-        // compiler's own access to the packed fields loads it twice more.
-        uint256 slot;
-        assembly ("memory-safe") {
-            slot := sload(channel.slot)
-        }
+        uint256 slot = _load(channel);
         // The casts cut the fields out of the slot.
         // forge-lint: disable-next-line(unsafe-typecast)
         (uint96 locked, uint96 claimed) = (uint96(slot), uint96(slot >> 96));
@@ -141,10 +259,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         if (total <= claimed) return _skip(voucher.provider, index, SkipReason.NotIncreasing);
         if (total > locked) return _skip(voucher.provider, index, SkipReason.LockExceeded);
 
-        slot ^= uint256(claimed ^ total) << 96;
-        assembly ("memory-safe") {
-            sstore(channel.slot, slot)
-        }
+        _store(channel, slot ^ (uint256(claimed ^ total) << 96));
         emit Claimed(voucher.provider, voucher.payer, signer, total, voucher.receiptCount, voucher.receiptsRoot);
 
         // Not below 0: the total was seen to be above.
@@ -209,7 +324,22 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     // ---- The payer's way out ----
 
     function requestUnlock(address provider, address signer) external {
-        bytes32 id = channelId(msg.sender, provider, signer);
+        _requestUnlock(msg.sender, provider, signer);
+    }
+
+    function requestUnlockFor(
+        address payer,
+        address provider,
+        address signer,
+        uint64 deadline,
+        bytes calldata signature
+    ) external nonReentrant {
+        _authorize(payer, requestUnlockDigest(payer, provider, signer, deadline), deadline, signature);
+        _requestUnlock(payer, provider, signer);
+    }
+
+    function _requestUnlock(address payer, address provider, address signer) private {
+        bytes32 id = channelId(payer, provider, signer);
         Channel storage channel = channels[id];
         require(channel.unlockAt == 0, UnlockPending(id, channel.unlockAt));
         require(channel.locked != channel.claimed, NothingLocked(id));
@@ -220,7 +350,24 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     }
 
     function cancelUnlock(address provider, address signer) external {
-        bytes32 id = channelId(msg.sender, provider, signer);
+        _cancelUnlock(channelId(msg.sender, provider, signer));
+    }
+
+    function cancelUnlockFor(
+        address payer,
+        address provider,
+        address signer,
+        uint64 unlockAt,
+        uint64 deadline,
+        bytes calldata signature
+    ) external nonReentrant {
+        _authorize(payer, cancelUnlockDigest(payer, provider, signer, unlockAt, deadline), deadline, signature);
+        bytes32 id = channelId(payer, provider, signer);
+        require(channels[id].unlockAt == unlockAt, OtherUnlockPending(id, unlockAt, channels[id].unlockAt));
+        _cancelUnlock(id);
+    }
+
+    function _cancelUnlock(bytes32 id) private {
         Channel storage channel = channels[id];
         require(channel.unlockAt != 0, UnlockNotPending(id));
 
@@ -284,6 +431,22 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         if (amount != 0) token.safeTransfer(payer, amount);
     }
 
+    // ---- Storage ----
+
+    /// @dev With `_store`, one access to the whole slot, `locked 96 | claimed 96 | unlockAt 64` from the lowest bit up. The
+    /// compiler's own access to the packed fields loads it twice more.
+    function _load(Channel storage channel) private view returns (uint256 slot) {
+        assembly ("memory-safe") {
+            slot := sload(channel.slot)
+        }
+    }
+
+    function _store(Channel storage channel, uint256 slot) private {
+        assembly ("memory-safe") {
+            sstore(channel.slot, slot)
+        }
+    }
+
     // ---- Views ----
 
     function channelId(address payer, address provider, address signer) public pure returns (bytes32 id) {
@@ -320,5 +483,31 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
 
     function releaseDigest(bytes32 id, uint96 total, uint64 deadline) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(RELEASE_TYPEHASH, id, total, deadline)));
+    }
+
+    function lockDigest(Lock calldata wanted) public view returns (bytes32) {
+        // The words of the struct are its EIP-712 encoding.
+        return _hashTypedDataV4(keccak256(abi.encode(LOCK_TYPEHASH, wanted)));
+    }
+
+    function requestUnlockDigest(address payer, address provider, address signer, uint64 deadline)
+        public
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(keccak256(abi.encode(REQUEST_UNLOCK_TYPEHASH, payer, provider, signer, deadline)));
+    }
+
+    function cancelUnlockDigest(address payer, address provider, address signer, uint64 unlockAt, uint64 deadline)
+        public
+        view
+        returns (bytes32)
+    {
+        return
+            _hashTypedDataV4(keccak256(abi.encode(CANCEL_UNLOCK_TYPEHASH, payer, provider, signer, unlockAt, deadline)));
+    }
+
+    function authorizationNonce(bytes32 id, bytes32 salt) public pure returns (bytes32) {
+        return Hashes.efficientKeccak256(id, salt);
     }
 }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
+import {WalletDeployer} from "../src/WalletDeployer.sol";
 import {IRowenEscrow} from "../src/interfaces/IRowenEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
 
@@ -14,11 +15,23 @@ contract DeploymentTest is EscrowTest {
         assertEq(escrow.unlockDelay(), UNLOCK_DELAY);
         assertEq(escrow.payoutDelay(), PAYOUT_DELAY);
         assertEq(escrow.minLock(), MIN_LOCK);
+        assertEq(address(escrow.walletDeployer()), vm.computeCreateAddress(address(escrow), 1));
+        assertEq(address(escrow.walletDeployer()).code, type(WalletDeployer).runtimeCode);
+    }
+
+    function test_it_fits_the_limit_of_eip_170() public view {
+        assertLt(address(escrow).code.length, 24_576);
+    }
+
+    /// @dev Tests are linked at run time, where a `new` that reverts as expected ends its test, and the rest would be skipped
+    /// in silence. Inside a call of its own it does not.
+    function deploy(IERC20 token, uint64 unlockDelay, uint64 payoutDelay, uint96 minLock) external {
+        new RowenEscrow(token, unlockDelay, payoutDelay, minLock);
     }
 
     function test_a_token_without_code_is_refused() public {
         vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.TokenHasNoCode.selector, stranger));
-        new RowenEscrow(IERC20(stranger), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        this.deploy(IERC20(stranger), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
     }
 
     function test_delays_are_between_a_second_and_thirty_days() public {
@@ -27,12 +40,12 @@ contract DeploymentTest is EscrowTest {
             bytes memory refusal =
                 abi.encodeWithSelector(IRowenEscrow.DelayOutOfRange.selector, bad[i], uint64(30 days));
             vm.expectRevert(refusal);
-            new RowenEscrow(usdc, bad[i], PAYOUT_DELAY, MIN_LOCK);
+            this.deploy(usdc, bad[i], PAYOUT_DELAY, MIN_LOCK);
             vm.expectRevert(refusal);
-            new RowenEscrow(usdc, UNLOCK_DELAY, bad[i], MIN_LOCK);
+            this.deploy(usdc, UNLOCK_DELAY, bad[i], MIN_LOCK);
         }
-        new RowenEscrow(usdc, 1, 30 days, 0);
-        new RowenEscrow(usdc, 30 days, 1, 0);
+        this.deploy(usdc, 1, 30 days, 0);
+        this.deploy(usdc, 30 days, 1, 0);
     }
 
     function test_the_domain_is_rowen_1() public view {

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
-
-import {IRowenEscrow, SkipReason} from "../src/interfaces/IRowenEscrow.sol";
-import {EscrowTest, Voucher} from "./EscrowTest.sol";
-
-/// @notice A wallet that once agreed to everything and now disowns it.
-contract FickleWallet is IERC1271 {
-    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
-        return 0xffffffff;
-    }
-}
+import {IRowenEscrow, Lock, SkipReason} from "../src/interfaces/IRowenEscrow.sol";
+import {Voucher} from "./EscrowTest.sol";
+import {Funding} from "./Funding.sol";
+import {FickleWallet} from "./Wallets.sol";
 
 /// @notice What went wrong in other payment systems, and does not here.
-contract HistoryTest is EscrowTest {
+contract HistoryTest is Funding {
     /// @dev Livepeer protocol #657: a dust deposit, sent just before a winning ticket was redeemed, made it pay the dust
     /// and count as used.
     function test_livepeer_657_a_voucher_is_never_used_up_by_paying_a_part() public {
@@ -80,6 +73,24 @@ contract HistoryTest is EscrowTest {
         assertEq(escrow.claim(bob.addr, pack(voucher(1e6), r, vs)), 0);
     }
 
+    /// @dev The same, now that payers sign too: what funds, what leaves and what spends are three types.
+    function test_antseed_745_a_lock_signature_spends_nothing_and_a_voucher_funds_nothing() public {
+        lockFrom(alice.addr, bob.addr, alice.addr, 5e6);
+        Lock memory wanted = lockOf(5e6, 0);
+        bytes32[3] memory digests = [
+            lockDigestOf(wanted),
+            requestUnlockDigestOf(alice.addr, wanted.deadline),
+            cancelUnlockDigestOf(alice.addr, 1, wanted.deadline)
+        ];
+        for (uint256 i = 0; i < digests.length; ++i) {
+            (bytes32 r, bytes32 vs) = vm.signCompact(alice.privateKey, digests[i]);
+            assertEq(escrow.claim(bob.addr, pack(voucher(5e6), r, vs)), 0);
+        }
+        bytes memory signature = signDigest(alice, digestOf(voucher(5e6)));
+        vm.expectPartialRevert(IRowenEscrow.AuthorizationInvalid.selector);
+        escrow.lockFor(wanted, signature);
+    }
+
     /// @dev AntSeed #1052: after a reconnect the same debt was signed again on top. Signing again what was owed, even with
     /// another root, pays nothing twice.
     function test_antseed_1052_signing_the_same_total_again_pays_nothing() public {
@@ -96,6 +107,35 @@ contract HistoryTest is EscrowTest {
         lockAsAlice(5e6);
         assertEq(escrow.claim(bob.addr, bytes.concat(row(2e6), row(9e6))), 2e6);
         assertEq(escrow.claim(bob.addr, bytes.concat(row(2e6), row(9e6))), 0);
+    }
+
+    /// @dev go-livepeer #4013: what became of a redemption was guessed from the text of its error. Here a refusal has a type
+    /// and values, and a row that does not pay has a reason from an enum.
+    function test_go_livepeer_4013_every_refusal_has_a_type_and_values() public {
+        lockAsAlice(5e6);
+        vm.expectEmit(address(escrow));
+        emit IRowenEscrow.RowSkipped(bob.addr, 0, SkipReason.NotIncreasing);
+        vm.expectEmit(address(escrow));
+        emit IRowenEscrow.RowSkipped(bob.addr, 1, SkipReason.LockExceeded);
+        vm.expectEmit(address(escrow));
+        emit IRowenEscrow.RowSkipped(bob.addr, 2, SkipReason.BadSignature);
+        escrow.claim(bob.addr, bytes.concat(row(0), row(9e6), pack(voucher(1e6), 0, 0)));
+        vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.NothingToSweep.selector, bob.addr));
+        escrow.sweep(bob.addr);
+    }
+
+    /// @dev Morpheus #885: a session was priced by its duration, which one side could stretch. Here time costs nothing: a
+    /// channel owes what its highest voucher says, for however long it stays open.
+    function testFuzz_morpheus_885_time_alone_costs_nobody_anything(uint32 wait) public {
+        lockAsAlice(5e6);
+        escrow.claim(bob.addr, row(2e6));
+        skip(wait);
+        assertEq(escrow.claim(bob.addr, row(2e6)), 0);
+        assertChannel(5e6, 2e6, 0);
+        requestUnlockAsAlice();
+        skip(uint256(UNLOCK_DELAY) + wait);
+        unlockAlice();
+        assertEq(usdc.balanceOf(alice.addr), 3e6);
     }
 
     /// @dev A signature check that looks at code first voids a voucher once its signer delegates.

@@ -98,6 +98,7 @@ def test_storage_slots_that_proofs_rely_on() -> None:
         "accumulatorOf": 4,
         "_payouts": 5,
         "isReleaseUsed": 6,
+        "isAuthorizationUsed": 7,
     }
 
 

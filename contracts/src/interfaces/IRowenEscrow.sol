@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {WalletDeployer} from "../WalletDeployer.sol";
+
 /// @notice Funds that one payer set aside for one provider, spendable by one session key. Fills one storage slot.
 /// @param locked Paid in since the channel opened, less refunds. In token units.
 /// @param claimed The total of the highest voucher paid. In token units; never lowered and never reset, so a voucher that
@@ -12,6 +14,27 @@ struct Channel {
     uint96 locked;
     uint96 claimed;
     uint64 unlockAt;
+}
+
+/// @notice A payer's wish to fund a channel, for somebody else to send. As EIP-712 type, of the escrow's domain:
+/// `Lock(address payer,address provider,address signer,uint96 amount,bytes32 salt,uint64 deadline)`.
+/// @param amount In token units.
+/// @param salt Chosen by the payer; tells two otherwise equal wishes apart.
+/// @param deadline Unix seconds; void after it.
+struct Lock {
+    address payer;
+    address provider;
+    address signer;
+    uint96 amount;
+    bytes32 salt;
+    uint64 deadline;
+}
+
+/// @notice One channel of `lockMany`.
+struct LockPart {
+    address provider;
+    address signer;
+    uint96 amount;
 }
 
 /// @notice Why a claim passed over a row.
@@ -42,8 +65,21 @@ enum SkipReason {
 /// transfer is refused when locking); balances change through transfers only (no rebase). A token that can freeze an
 /// account, as USDC can, may block that account's own refund or sweep, and nobody else's.
 ///
-/// **Signatures are ECDSA only**, with the key fixed when the channel is funded. A signature check that asks the wallet's
-/// code (ERC-1271, or any EOA after an EIP-7702 delegation) would let a wallet void a voucher after the work was done.
+/// **Vouchers and releases are ECDSA only**, a voucher's key fixed when the channel is funded. A signature check that asks
+/// the wallet's code (ERC-1271, or any EOA after an EIP-7702 delegation) would let a wallet void a voucher after the work
+/// was done.
+///
+/// **A payer needs no gas.** Its signature can stand in for its transaction: to fund (`lockFor`, `lockWithAuthorization`,
+/// `lockWithPermit2`), to ask for its funds back (`requestUnlockFor`) and to take that back (`cancelUnlockFor`); the refund
+/// itself anybody can trigger. Whoever sends it can choose nothing but when, up to the deadline, and whether: the money
+/// can only go from the payer into the channel that was signed, and from there to the provider or back to the payer.
+/// A sender that holds a signature back is replaced by another one; a payer that thinks better of it revokes.
+///
+/// The payer may be a key, a contract wallet (ERC-1271) or a wallet not deployed yet (ERC-6492); see `PayerSignature`.
+/// Here, unlike for vouchers, a wallet that changes its mind harms nobody: the signature is used up when it is checked.
+///
+/// **Strangers cannot touch a channel.** Only the payer, or its signature, adds funds; so nobody can disturb a channel
+/// with dust, keep a payer from leaving, or open channels in another's name.
 ///
 /// **Units.** Amounts are in the token's smallest unit, times and delays in Unix seconds.
 interface IRowenEscrow {
@@ -113,6 +149,13 @@ interface IRowenEscrow {
     error PayoutNotPending(address provider);
     error PayoutTooEarly(uint64 applyAt, uint256 timestamp);
     error NotPayoutAddress(address payout, address caller);
+    /// @notice The payer's signature took back an unlock due at `signed`; what is pending (0: nothing) is another.
+    error OtherUnlockPending(bytes32 channelId, uint64 signed, uint64 pending);
+    error AuthorizationExpired(uint64 deadline, uint256 timestamp);
+    /// @notice Used or revoked before.
+    error AuthorizationUsed(address payer, bytes32 digest);
+    /// @notice Neither the payer's key signed `digest`, nor does its wallet say so.
+    error AuthorizationInvalid(address payer, bytes32 digest);
     error ReleaseExpired(uint64 deadline, uint256 timestamp);
     error ReleaseUsed(bytes32 digest);
     /// @notice The release was signed by `recovered` (the zero address: by nobody), not by the provider.
@@ -139,6 +182,35 @@ interface IRowenEscrow {
         bytes32 r,
         bytes32 s
     ) external;
+
+    /// @notice `lock` for each of `parts`, with one transfer for all. All or nothing.
+    function lockMany(LockPart[] calldata parts) external;
+
+    /// @notice `lock` for `wanted.payer`, out of the allowance it gave the escrow. Anybody may call.
+    /// @dev The payer signs the EIP-712 struct `Lock`. Where the allowance comes from an ERC-2612 permit, whoever sends this
+    /// sends the permit to the token first.
+    /// @param signature The payer's, 65 bytes from a key, any from a contract wallet, or wrapped as ERC-6492 says.
+    function lockFor(Lock calldata wanted, bytes calldata signature) external;
+
+    /// @notice `lock` for `wanted.payer`, by an ERC-3009 authorization: no allowance, no gas. Anybody may call.
+    /// @dev The payer signs the token's `ReceiveWithAuthorization` from itself to the escrow, of `wanted.amount`, validAfter
+    /// 0, validBefore `wanted.deadline` (which the token excludes, so it ends a second earlier), and the nonce
+    /// `authorizationNonce(channelId, wanted.salt)`. The nonce ties the money to this channel, and as only the escrow can
+    /// use the authorization, whoever sends it cannot direct it elsewhere.
+    ///
+    /// 65 bytes go to the standard function. Any other length goes to USDC's own form for contract wallets.
+    function lockWithAuthorization(Lock calldata wanted, bytes calldata signature) external;
+
+    /// @notice `lock` for `wanted.payer`, out of the allowance it gave to Permit2. Anybody may call.
+    /// @dev For tokens without ERC-3009. The payer signs Permit2's `PermitWitnessTransferFrom` with the escrow as spender,
+    /// `wanted.amount` of the token, `wanted.salt` as nonce, and the witness `Channel(address provider,address signer)`,
+    /// which ties the money to this channel. Fails where Permit2 is not deployed. Permit2 asks the code of an account that
+    /// has any, so a key that has delegated needs code that agrees.
+    function lockWithPermit2(Lock calldata wanted, bytes calldata signature) external;
+
+    /// @notice Voids a digest that the caller signed for `lockFor`, `requestUnlockFor` or `cancelUnlockFor`.
+    /// @dev `isAuthorizationUsed` then says yes, as after a use. ERC-3009 and Permit2 have their own ways to cancel.
+    function revokeAuthorization(bytes32 digest) external;
 
     /// @notice Credits `provider` with what its vouchers are worth above the totals paid before.
     /// @dev Anybody may call; the money can only go to the provider. Rows are `payer 20 | total 12 | receiptCount 4 |
@@ -173,6 +245,33 @@ interface IRowenEscrow {
 
     /// @notice Takes a request back. The next one waits the full delay again.
     function cancelUnlock(address provider, address signer) external;
+
+    /// @notice `requestUnlock` for `payer`, by its signature. Anybody may call.
+    /// @dev The payer signs EIP-712 `RequestUnlock(address payer,address provider,address signer,uint64 deadline)`. A
+    /// signature works once: a payer that means to sign two alike varies the deadline.
+    /// @param deadline Unix seconds; void after it.
+    function requestUnlockFor(
+        address payer,
+        address provider,
+        address signer,
+        uint64 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice `cancelUnlock` for `payer`, by its signature. Anybody may call.
+    /// @dev The payer signs EIP-712
+    /// `CancelUnlock(address payer,address provider,address signer,uint64 unlockAt,uint64 deadline)`. It takes back one
+    /// request only, the one due at `unlockAt`: a signature held back cannot stop a later request.
+    /// @param unlockAt When the request that is taken back would be due.
+    /// @param deadline Unix seconds; void after it.
+    function cancelUnlockFor(
+        address payer,
+        address provider,
+        address signer,
+        uint64 unlockAt,
+        uint64 deadline,
+        bytes calldata signature
+    ) external;
 
     /// @notice Refunds to `payer` all that is not claimed, once the delay has passed. Anybody may call.
     function unlock(address payer, address provider, address signer) external;
@@ -209,6 +308,9 @@ interface IRowenEscrow {
     /// @notice The least a channel can be opened with, so that a claim is worth its gas.
     function minLock() external view returns (uint96);
 
+    /// @notice Makes the calls that ERC-6492 signatures ask for, and has no rights.
+    function walletDeployer() external view returns (WalletDeployer);
+
     /// @notice The channel's slot; all zero if it was never funded.
     function channels(bytes32 id) external view returns (uint96 locked, uint96 claimed, uint64 unlockAt);
 
@@ -239,4 +341,25 @@ interface IRowenEscrow {
 
     /// @notice What a provider signs: EIP-712 `Release(bytes32 channelId,uint96 total,uint64 deadline)`.
     function releaseDigest(bytes32 id, uint96 total, uint64 deadline) external view returns (bytes32);
+
+    /// @notice Whether the payer's signature over this EIP-712 digest was used or revoked.
+    function isAuthorizationUsed(address payer, bytes32 digest) external view returns (bool);
+
+    /// @notice What a payer signs for `lockFor`.
+    function lockDigest(Lock calldata wanted) external view returns (bytes32);
+
+    /// @notice What a payer signs for `requestUnlockFor`.
+    function requestUnlockDigest(address payer, address provider, address signer, uint64 deadline)
+        external
+        view
+        returns (bytes32);
+
+    /// @notice What a payer signs for `cancelUnlockFor`.
+    function cancelUnlockDigest(address payer, address provider, address signer, uint64 unlockAt, uint64 deadline)
+        external
+        view
+        returns (bytes32);
+
+    /// @notice The nonce of the ERC-3009 authorization for `lockWithAuthorization`: `keccak256(channelId ++ salt)`.
+    function authorizationNonce(bytes32 id, bytes32 salt) external pure returns (bytes32);
 }

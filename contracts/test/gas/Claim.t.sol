@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Vm} from "forge-std/Test.sol";
+import {Voucher} from "../EscrowTest.sol";
+import {GasTest} from "./GasTest.sol";
 
-import {EscrowTest, Voucher} from "./EscrowTest.sol";
-
-/// @notice What each transaction costs its sender, written to `snapshots/Gas.json`.
-/// @dev In isolation every call runs as a transaction of its own, so storage is cold, and refunds and the intrinsic gas
-/// (21,000 and the calldata) are in. `tools/gas_on_anvil.py` checks one figure against a node's receipt.
 /// forge-config: default.isolate = true
-contract GasTest is EscrowTest {
-    uint96 private constant LOCKED = 25e6;
-
-    function transactionGas() private view returns (uint256) {
-        return vm.lastCallGas().gasTotalUsed;
-    }
-
+contract ClaimGasTest is GasTest {
     /// @dev EIP-7623: the least a transaction costs is 21,000 and 10 gas a zero byte, 40 a nonzero one.
     function calldataFloor(bytes memory data) private pure returns (uint256) {
         uint256 tokens;
@@ -78,55 +68,5 @@ contract GasTest is EscrowTest {
 
     function test_a_claim_of_a_thousand_rows_stays_under_14_200_a_row() public {
         assertLe(claimPerRow(1000, "claim, per row of 1000"), 14_200);
-    }
-
-    function test_locking_and_topping_up() public {
-        usdc.mint(alice.addr, 3 * LOCKED);
-        vm.startPrank(alice.addr);
-        usdc.approve(address(escrow), 2 * LOCKED);
-        escrow.lock(bob.addr, makeAddr("another session key"), LOCKED);
-        escrow.lock(bob.addr, session.addr, LOCKED / 2);
-        vm.snapshotValue("Gas", "lock, new channel", transactionGas());
-        escrow.lock(bob.addr, session.addr, LOCKED / 4);
-        vm.snapshotValue("Gas", "lock, top-up", transactionGas());
-        vm.stopPrank();
-    }
-
-    function test_locking_with_a_permit() public {
-        usdc.mint(alice.addr, 2 * LOCKED);
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, LOCKED, block.timestamp);
-        vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, v, r, s);
-        vm.snapshotValue("Gas", "lockWithPermit, first", transactionGas());
-        (v, r, s) = signPermit(alice, LOCKED / 2, block.timestamp);
-        vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED / 2, block.timestamp, v, r, s);
-        vm.snapshotValue("Gas", "lockWithPermit, top-up", transactionGas());
-    }
-
-    function test_sweeping() public {
-        address payout = makeAddr("payout");
-        usdc.mint(payout, 1);
-        vm.prank(bob.addr);
-        escrow.requestPayout(payout);
-        lockAsAlice(LOCKED);
-        usdc.mint(address(escrow), 1);
-        escrow.claim(bob.addr, row(LOCKED));
-        escrow.sweep(bob.addr);
-        vm.snapshotValue("Gas", "sweep", transactionGas());
-    }
-
-    function test_leaving() public {
-        lockAsAlice(2 * LOCKED);
-        usdc.mint(alice.addr, 1);
-        escrow.claim(bob.addr, row(LOCKED));
-        requestUnlockAsAlice();
-        vm.snapshotValue("Gas", "requestUnlock", transactionGas());
-        vm.warp(block.timestamp + UNLOCK_DELAY);
-        unlockAlice();
-        vm.snapshotValue("Gas", "unlock", transactionGas());
-        lockAsAlice(LOCKED);
-        releaseAlice(LOCKED, uint64(block.timestamp));
-        vm.snapshotValue("Gas", "release", transactionGas());
     }
 }
