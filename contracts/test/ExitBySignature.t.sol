@@ -90,6 +90,13 @@ contract ExitBySignatureTest is Funding {
         assertChannel(5e6, 0, 0);
     }
 
+    /// @dev An invalid signature recovers to the zero address, which must not pass for a payer.
+    function test_an_invalid_signature_speaks_for_nobody() public {
+        bytes32 digest = escrow.requestUnlockDigest(address(0), bob.addr, session.addr, deadline);
+        vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.AuthorizationInvalid.selector, address(0), digest));
+        escrow.requestUnlockFor(address(0), bob.addr, session.addr, deadline, new bytes(65));
+    }
+
     function test_a_request_is_no_cancellation_and_a_cancellation_no_request() public {
         bytes memory cancellation = signCancelUnlock(alice, due(), deadline);
         vm.expectPartialRevert(IRowenEscrow.AuthorizationInvalid.selector);

@@ -14,7 +14,7 @@ abstract contract Funding is EscrowTest {
 
     function setUp() public virtual override {
         super.setUp();
-        vm.etch(PERMIT2, address(new Permit2Double()).code);
+        vm.etch(PERMIT2, vm.envOr("PERMIT2_CODE", address(new Permit2Double()).code));
     }
 
     /// @dev Alice's wish to fund her channel with Bob, good for an hour.

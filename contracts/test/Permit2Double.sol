@@ -9,8 +9,10 @@ import {IPermit2} from "../src/interfaces/IPermit2.sol";
 
 /// @notice A stand-in for Permit2's signature transfer, written anew by its documented rules: its EIP-712 domain and types,
 /// its check order, its bitmap of nonces, its errors, and its signature rule (code first, then ECDSA over 65 bytes).
-/// @dev Tests put its code at Permit2's address. With `PERMIT2_CODE` in the environment, the suite of `Permit2.t.sol` runs
-/// against the deployed bytecode instead. Source: https://docs.uniswap.org/contracts/permit2/reference/signature-transfer
+/// @dev Tests put its code at Permit2's address, or what `PERMIT2_CODE` in the environment holds. With the code that stands
+/// there on public chains (9,152 bytes) all tests that use it pass as well, with `--chain-id` other than the one that the
+/// code has its domain separator cached for, if that was cached elsewhere.
+/// Source: https://docs.uniswap.org/contracts/permit2/reference/signature-transfer
 contract Permit2Double is IPermit2 {
     using SafeERC20 for IERC20;
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {EscrowTest} from "../EscrowTest.sol";
+import {Funding} from "../Funding.sol";
 import {Book, Market} from "./Market.sol";
+import {RelayMarket} from "./RelayMarket.sol";
 
-contract EscrowInvariants is EscrowTest {
-    Market private market;
+contract EscrowInvariants is Funding {
+    RelayMarket private market;
 
     function setUp() public override {
         super.setUp();
-        market = new Market(escrow, usdc, domain);
-        bytes4[] memory actions = new bytes4[](14);
+        market = new RelayMarket(escrow, usdc, domain);
+        bytes4[] memory actions = new bytes4[](24);
         actions[0] = Market.lock.selector;
         actions[1] = Market.sell.selector;
         actions[2] = Market.claim.selector;
@@ -26,6 +27,16 @@ contract EscrowInvariants is EscrowTest {
         // Twice as often: without funds and promises the others have nothing to do.
         actions[12] = Market.lock.selector;
         actions[13] = Market.sell.selector;
+        actions[14] = RelayMarket.wish.selector;
+        actions[15] = RelayMarket.wish.selector;
+        actions[16] = RelayMarket.send.selector;
+        actions[17] = RelayMarket.send.selector;
+        actions[18] = RelayMarket.lockMany.selector;
+        actions[19] = RelayMarket.askOut.selector;
+        actions[20] = RelayMarket.revoke.selector;
+        actions[21] = RelayMarket.askOut.selector;
+        actions[22] = RelayMarket.sendCancellation.selector;
+        actions[23] = RelayMarket.changeMind.selector;
         targetContract(address(market));
         targetSelector(FuzzSelector(address(market), actions));
     }

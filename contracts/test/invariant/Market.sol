@@ -16,6 +16,7 @@ struct Book {
     address signer;
     uint256 provider; // its index
     uint256 key; // the signer's
+    uint256 payerKey;
     uint256 deposited;
     uint256 refunded;
     uint256 claimed;
@@ -35,13 +36,13 @@ struct OldRow {
 contract Market is CommonBase, StdUtils {
     uint256 public constant PROVIDERS = 8;
     uint256 public constant CHANNELS = 16;
-    uint96 private constant MIN_LOCK = 1e6;
+    uint96 internal constant MIN_LOCK = 1e6;
 
     RowenEscrow public immutable escrow;
     TestUSDC public immutable usdc;
-    bytes32 private immutable _domain;
+    bytes32 internal immutable _domain;
 
-    Book[] private _books;
+    Book[] internal _books;
     OldRow[] private _oldRows;
     Vm.Wallet[] private _providers;
     uint64 private _releases;
@@ -58,9 +59,14 @@ contract Market is CommonBase, StdUtils {
             _providers.push(vm.createWallet(uint256(keccak256(abi.encode("provider", i)))));
             payout[i] = _providers[i].addr;
         }
+        for (uint256 i = 0; i < 6; ++i) {
+            vm.prank(vm.addr(uint256(keccak256(abi.encode("payer", i)))));
+            usdc.approve(address(escrow), type(uint256).max);
+        }
         // Six payers; each pair of neighbours shares a session key, which must not join their channels.
         for (uint256 i = 0; i < CHANNELS; ++i) {
-            address payer = address(uint160(0xa11ce000 + i % 6));
+            uint256 payerKey = uint256(keccak256(abi.encode("payer", i % 6)));
+            address payer = vm.addr(payerKey);
             address signer = vm.addr(uint256(keccak256(abi.encode("session", i / 2))));
             _books.push(
                 Book({
@@ -69,6 +75,7 @@ contract Market is CommonBase, StdUtils {
                     signer: signer,
                     provider: i % PROVIDERS,
                     key: uint256(keccak256(abi.encode("session", i / 2))),
+                    payerKey: payerKey,
                     deposited: 0,
                     refunded: 0,
                     claimed: 0,
@@ -86,10 +93,8 @@ contract Market is CommonBase, StdUtils {
         if (book.unlockAt != 0) return;
         amount = uint96(bound(amount, MIN_LOCK, 1e12));
         usdc.mint(book.payer, amount);
-        vm.startPrank(book.payer);
-        usdc.approve(address(escrow), amount);
+        vm.prank(book.payer);
         escrow.lock(providerOf(book), book.signer, amount);
-        vm.stopPrank();
         book.deposited += amount;
     }
 
@@ -270,16 +275,16 @@ contract Market is CommonBase, StdUtils {
         return escrow.channels(escrow.channelId(book.payer, _providers[book.provider].addr, book.signer));
     }
 
-    function pick(uint256 seed) private view returns (Book storage book, uint256 index) {
+    function pick(uint256 seed) internal view returns (Book storage book, uint256 index) {
         index = seed % CHANNELS;
         book = _books[index];
     }
 
-    function lockedOf(Book storage book) private view returns (uint96) {
+    function lockedOf(Book storage book) internal view returns (uint96) {
         return uint96(book.deposited - book.refunded);
     }
 
-    function providerOf(Book storage book) private view returns (address) {
+    function providerOf(Book storage book) internal view returns (address) {
         return _providers[book.provider].addr;
     }
 
@@ -301,7 +306,7 @@ contract Market is CommonBase, StdUtils {
         return hashTyped(keccak256(abi.encode(typeHash, payer, provider, total, count, root)));
     }
 
-    function hashTyped(bytes32 structHash) private view returns (bytes32) {
+    function hashTyped(bytes32 structHash) internal view returns (bytes32) {
         return keccak256(abi.encodePacked(hex"1901", _domain, structHash));
     }
 
@@ -326,7 +331,7 @@ contract Market is CommonBase, StdUtils {
     }
 
     /// @dev `fail_on_revert` turns a broken promise into a failed run.
-    function check(bool isTrue, string memory promise_) private pure {
+    function check(bool isTrue, string memory promise_) internal pure {
         require(isTrue, promise_);
     }
 }
