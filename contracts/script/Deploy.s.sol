@@ -6,20 +6,26 @@ import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Script} from "forge-std/Script.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
+import {RowenStake} from "../src/RowenStake.sol";
 
-/// @notice Deploys the escrow for one token, with CREATE2: the same parameters give the same address on every chain that
-/// has the usual deployer (0x4e59b44847b379578588920cA78FbF26c0B4956C), whoever sends the transaction.
+/// @notice Deploys the escrow for one token and the stake beside it, with CREATE2: the same parameters give the same
+/// addresses on every chain that has the usual deployer (0x4e59b44847b379578588920cA78FbF26c0B4956C), whoever sends them.
 ///
 ///     TOKEN=0x… UNLOCK_DELAY=21600 PAYOUT_DELAY=172800 MIN_LOCK=1000000 \
+///     UNBOND_DELAY=1209600 PENALTY=100000000 \
 ///         tools/foundry forge script script/Deploy.s.sol --rpc-url … --broadcast --account …
 contract Deploy is Script {
-    function run() external returns (RowenEscrow escrow) {
+    function run() external returns (RowenEscrow escrow, RowenStake stake) {
         IERC20 token = IERC20(vm.envAddress("TOKEN"));
         uint64 unlockDelay = SafeCast.toUint64(vm.envUint("UNLOCK_DELAY"));
         uint64 payoutDelay = SafeCast.toUint64(vm.envUint("PAYOUT_DELAY"));
         uint96 minLock = SafeCast.toUint96(vm.envUint("MIN_LOCK"));
+        uint64 unbondDelay = SafeCast.toUint64(vm.envUint("UNBOND_DELAY"));
+        uint96 penalty = SafeCast.toUint96(vm.envUint("PENALTY"));
 
-        vm.broadcast();
+        vm.startBroadcast();
         escrow = new RowenEscrow{salt: 0}(token, unlockDelay, payoutDelay, minLock);
+        stake = new RowenStake{salt: 0}(escrow, unbondDelay, penalty);
+        vm.stopBroadcast();
     }
 }

@@ -17,7 +17,7 @@ from rowen.protocol.ids import keccak
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
 ABI = ROOT / "node" / "rowen" / "chain" / "abi"
-NAMES = ["RowenEscrow", "TestUSDC"]
+NAMES = ["RowenEscrow", "RowenStake", "TestUSDC"]
 
 
 @pytest.fixture(scope="module")

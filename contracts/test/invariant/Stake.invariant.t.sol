@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {RowenStake} from "../../src/RowenStake.sol";
+import {EscrowTest} from "../EscrowTest.sol";
+import {StakeBook, Stakes} from "./Stakes.sol";
+
+contract StakeInvariants is EscrowTest {
+    RowenStake private stake;
+    Stakes private stakes;
+
+    function setUp() public override {
+        super.setUp();
+        stake = new RowenStake(escrow, 7 days, 100e6);
+        stakes = new Stakes(stake, usdc, domain);
+        bytes4[] memory actions = new bytes4[](11);
+        actions[0] = Stakes.bond.selector;
+        actions[1] = Stakes.requestUnbond.selector;
+        actions[2] = Stakes.cancelUnbond.selector;
+        actions[3] = Stakes.withdraw.selector;
+        actions[4] = Stakes.prove.selector;
+        actions[5] = Stakes.accuse.selector;
+        actions[6] = Stakes.donate.selector;
+        actions[7] = Stakes.pass.selector;
+        // Twice as often: without bonds and proofs the others have nothing to do.
+        actions[8] = Stakes.bond.selector;
+        actions[9] = Stakes.prove.selector;
+        actions[10] = Stakes.pass.selector;
+        targetContract(address(stakes));
+        targetSelector(FuzzSelector(address(stakes), actions));
+    }
+
+    /// @dev One campaign for all: each would make the same calls.
+    function invariant_the_books_balance() public view {
+        uint256 held = stakes.burned() + stakes.donated();
+        assertEq(stake.burned(), stakes.burned(), "burned");
+        for (uint256 i = 0; i < stakes.PROVIDERS(); ++i) {
+            held += checkedProvider(i);
+        }
+        assertEq(usdc.balanceOf(address(stake)), held, "solvency, to the unit: it holds the bonds and what was burned");
+    }
+
+    function checkedProvider(uint256 index) private view returns (uint256) {
+        (StakeBook memory account, address provider) = stakes.accountAt(index);
+        (uint96 amount, uint96 leaving, uint64 leaveAt) = stake.bonds(provider);
+        assertEq(amount, account.bonded, "amount");
+        assertEq(leaving, account.leaving, "leaving");
+        assertEq(leaveAt, account.leaveAt, "leaveAt");
+        assertLe(leaving, amount, "what leaves is a part");
+        assertEq(leaving == 0, leaveAt == 0, "a time if and only if something leaves");
+        assertEq(stake.activeOf(provider), amount - leaving, "active");
+        assertEq(account.withdrawn + account.slashed + amount, account.paidIn, "nothing appears or vanishes");
+        assertLe(3 * account.earnedByItself, account.slashed - account.earnedByItself, "slashing oneself never pays");
+        return amount;
+    }
+}
