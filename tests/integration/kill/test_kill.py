@@ -75,6 +75,9 @@ class Life:
         self.wait_for(name)
         return next(fact for fact in self.facts() if name in fact)
 
+    def tell_to_settle(self) -> None:
+        Path(f"{self._said}.settle").touch()
+
     def kill(self) -> None:
         pid = self.wait_for("pid")
         try:
@@ -176,6 +179,7 @@ class World:
         provider.wait_for("ready")
         client = self._zygote.spawn(**self._client, settle=True)
         bought = client.fact_with("log")
+        provider.tell_to_settle()
         sold = provider.fact_with("credit")
         (channel,) = sold["channels"]
         assert bought["stopped"] == channel["stopped"] == ""
