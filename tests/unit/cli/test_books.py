@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 from tests.unit.cli.command_line import CommandLine
 
@@ -87,7 +88,16 @@ def test_a_disagreement_is_seen() -> None:
     out = io.StringIO()
     Terminal(Console(file=out, width=100)).closing(differing())
     assert "DIFFERENT" in out.getvalue()
-    assert "do NOT agree" in out.getvalue()
+    assert out.getvalue().splitlines()[-1].split()[0] == "FAILED"
+
+
+def test_the_demo_ends_with_the_verdict() -> None:
+    """Below all that is to be copied: the last line is what a person is left with."""
+    for kept in (None, "/evidence"):
+        out = io.StringIO()
+        agreed = replace(differing(), is_consistent=True, books=[books()], kept=kept)
+        Terminal(Console(file=out, width=100)).closing(agreed)
+        assert out.getvalue().splitlines()[-1].split()[0] == "VERIFIED"
 
 
 def test_a_disagreement_fails_the_command(

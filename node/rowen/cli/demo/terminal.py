@@ -190,15 +190,19 @@ class Terminal:
         ]
         header = ("", "client", "provider", "escrow", "payout", "auditor", "")
         self._table(header, rows, right="lrrrrr")
+        self._evidence(document)
         good = document.is_consistent
-        verdict = "Everything agrees." if good else "The books do NOT agree."
         self._console.print(
             Text.assemble(
                 f"\n{INDENT}",
-                (verdict, "bold green" if good else "bold red"),
-                f" {document.elapsed_ms / 1000:.0f} s.",
+                ("VERIFIED" if good else "FAILED", "bold green" if good else "bold red"),
+                f"  {'all books agree' if good else 'the books do NOT agree'}, "
+                f"{document.elapsed_ms / 1000:.0f} s",
             )
         )
+
+    def _evidence(self, document: DemoDocument) -> None:
+        self._console.print()
         if document.kept is None:
             self._console.print(
                 f"{INDENT}Nothing is left behind; `rowen demo --keep DIR` keeps the evidence.",
