@@ -66,7 +66,7 @@ async def provider(life: dict[str, Any], say: Callable[..., None]) -> None:
         await node.start()
         say(ready=list(network.addresses))
         if life.get("settle"):
-            await _last_visit(node, Path(f"{life['say']}.settle"))
+            await _last_visit(node, trio.Path(f"{life['say']}.settle"))
             log = journal.transactions(life["chain_id"], Attempt, Outcome)
             wallet = RpcWallet(escrow, key, log, confirmations=0, policy=FeePolicy(poll_s=0.05))
             await wallet.recover()
@@ -80,9 +80,9 @@ async def provider(life: dict[str, Any], say: Callable[..., None]) -> None:
         await node.run()
 
 
-async def _last_visit(node: Provider, told: Path) -> None:
+async def _last_visit(node: Provider, told: trio.Path) -> None:
     """Returns once the client has settled what was open, and all it sent has been read."""
-    while not told.exists() or any(account.is_attached for account in _accounts(node)):
+    while not await told.exists() or any(account.is_attached for account in _accounts(node)):
         await trio.sleep(0.02)
 
 
