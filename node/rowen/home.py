@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from rowen.protocol.errors import UserError
+
+_OURS = ("rowen.toml", "keys", "models", "seller.db", "buyer.db", "control.sock", "logs")
+"""Beginnings of the names a home holds, so that nobody's documents are closed by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,31 @@ class Home:
         """Model files; ``ROWEN_MODELS_DIR`` shares them between nodes."""
         return Path(os.environ.get("ROWEN_MODELS_DIR") or self.path / "models")
 
+    def make(self) -> None:
+        """Makes the directory, or closes one that is there, so that only this user enters it.
+
+        Raises:
+            UserError: It cannot be made, or is open to others and holds what is not a node's.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.open_to_others:
+                return
+            strange = [entry.name for entry in self.path.iterdir() if not _is_ours(entry.name)]
+            if strange:
+                raise UserError(
+                    f"{self.path} is open to other users and holds {sorted(strange)[0]}, which "
+                    f"is not a node's: choose another home, or run `chmod 700 {self.path}`"
+                )
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise UserError(f"cannot make the home {self.path}: {error.strerror}") from error
+
+    @property
+    def open_to_others(self) -> bool:
+        """Whether another user can enter or list the directory."""
+        return bool(stat.S_IMODE(self.path.stat().st_mode) & 0o077)
+
     def read_password(self) -> str:
         """The password for the keys, from ``ROWEN_PASSWORD_FILE`` or the home; "" when neither.
 
@@ -85,3 +114,8 @@ class Home:
             return ""
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the password file {file} cannot be read: {error}") from error
+
+
+def _is_ours(name: str) -> bool:
+    # A database has -wal, -shm and .lock beside it.
+    return any(name == ours or name.startswith((f"{ours}-", f"{ours}.")) for ours in _OURS)

@@ -79,6 +79,7 @@ def initialise(
     load_config(home.config)  # a broken file should be said before keys are made
     if asks and not home.config.exists():
         values = _ask_settings(values)
+    home.make()
     work = _Work()
     password = _password(home, password_file, work, asks=asks)
 

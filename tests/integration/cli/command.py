@@ -60,6 +60,7 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
 def make_home(path: Path, devnet: dict[str, Any], **settings: object) -> Path:
     """A home as ``rowen init`` makes one, but with keys that take no second to open."""
     home = Home(path)
+    home.make()
     write_password(home, "a password for tests")
     chain = {"chain.rpc": (devnet["rpc"],), "chain.escrow": devnet["escrow"]}
     write_settings(home, chain | {f"{k.replace('__', '.')}": v for k, v in settings.items()})

@@ -104,6 +104,7 @@ def check_refusals(developer: Path, place: str) -> None:
 
 def check_who_may_command(owner: Path) -> None:
     """Threat 58: there is no password to guess, only a socket that one user can open."""
+    assert owner.stat().st_mode & 0o777 == 0o700
     assert Home(owner).control_socket.stat().st_mode & 0o777 == 0o600
 
 

@@ -38,6 +38,28 @@ def test_what_init_makes_is_for_this_user_only(made: Path) -> None:
     assert (made / "keys").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_home_itself_is_closed_to_others(tmp_path: Path, is_there: bool) -> None:
+    """Also one that a person made with a plain mkdir."""
+    home = tmp_path / "home"
+    if is_there:
+        home.mkdir(mode=0o755)
+    assert rowen(home, "init", "--yes").code == 0
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_of_other_things_is_not_closed_by_mistake(tmp_path: Path) -> None:
+    """`rowen init --home .` in somebody's documents must not change who can read these."""
+    home = tmp_path / "documents"
+    home.mkdir(mode=0o755)
+    (home / "letter.txt").write_text("Dear")
+    done = rowen(home, "init", "--yes", "--json")
+    assert done.code == 2
+    assert "letter.txt" in done.error()["message"]
+    assert home.stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in home.iterdir()] == ["letter.txt"]
+
+
 def test_the_settings_file_shows_every_default_and_sets_none(tmp_path: Path) -> None:
     """A commented file goes on meaning the defaults when these change."""
     home = tmp_path / "home"
