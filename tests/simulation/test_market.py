@@ -167,7 +167,7 @@ async def settle_all(world: Simulation) -> None:
     owed = 0
     for client in world.clients:
         assert client.client is not None
-        await client.client.settle_open_jobs()
+        assert await client.client.settle_open_jobs() == []
     # A voucher on its way is one round trip from its provider.
     await trio.sleep(5)
     for provider in world.providers:

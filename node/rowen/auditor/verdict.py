@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.audit_channel import Figures
 from rowen.protocol.audit_findings import Finding, Kind, shown
 
@@ -133,16 +134,17 @@ def lines(verdict: Verdict) -> Iterator[str]:
     yield f"{verdict.status.value.upper()} (exit code {verdict.exit_code})"
     figures = verdict.figures
     if figures.channels:
-        yield (
-            f"examined: {figures.channels} channels, {figures.orders} orders, "
-            f"{figures.receipts} receipts, {figures.vouchers} vouchers, {figures.claims} claims"
-        )
-        yield f"acknowledged: {figures.acknowledged_total} token units"
+        nouns = ("channel", "order", "receipt", "voucher", "claim")
+        counts = [_counted(getattr(figures, f"{noun}s"), noun) for noun in nouns]
+        yield f"examined: {', '.join(counts)}"
+        yield f"acknowledged: {format_usd(figures.acknowledged_total)}"
     if figures.claims or verdict.status is Status.VERIFIED:
-        yield f"claimed: {figures.claimed_total}, of which swept: {figures.swept_total}"
-        yield f"not claimed yet: {figures.unclaimed_total}"
+        claimed, swept = format_usd(figures.claimed_total), format_usd(figures.swept_total)
+        yield f"claimed: {claimed}, of which swept: {swept}"
+        yield f"not claimed yet: {format_usd(figures.unclaimed_total)}"
         if figures.unclaimable_total:
-            yield f"of this, more than its channel has locked: {figures.unclaimable_total}"
+            beyond = format_usd(figures.unclaimable_total)
+            yield f"of this, more than its channel has locked: {beyond}"
     if verdict.checked_against:
         yield "checked against:"
     for anchor in verdict.checked_against:
@@ -151,7 +153,11 @@ def lines(verdict: Verdict) -> Iterator[str]:
     for finding in findings[:FINDINGS_SHOWN_MAX]:
         yield str(finding)
     if len(findings) > FINDINGS_SHOWN_MAX:
-        yield f"and {len(findings) - FINDINGS_SHOWN_MAX} more findings"
+        yield f"and {_counted(len(findings) - FINDINGS_SHOWN_MAX, 'more finding')}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _origin(anchor: Anchor) -> str:

@@ -14,11 +14,11 @@ from rowen.client.account import Account
 from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
 from rowen.protocol.admission import input_hash
 from rowen.protocol.buyer import input_units_bound
-from rowen.protocol.errors import RowenError, Unavailable, UserError
+from rowen.protocol.errors import Reason, Refused, RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.protocol.messages import Signed, encode_input
-from rowen.protocol.metering import Reading, cost, output_units_affordable
+from rowen.protocol.metering import PRICE_UNITS, Reading, cost, output_units_affordable
 from rowen.protocol.statements import Order, Receipt
 from rowen_scheduler.market import Variant
 from rowen_scheduler.selection import Match, Preferences, Rejection
@@ -103,6 +103,7 @@ class Answer:
         self.parts: list[Part] = []
         self.finish: Finish | None = None
         self.attempts: list[Rejection] = []
+        self._too_dear: Refused | None = None
 
     # --- what a developer reads
 
@@ -110,6 +111,11 @@ class Answer:
     def text(self) -> str:
         """Everything received so far."""
         return "".join(self._chunks)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a provider is at work on it."""
+        return self._current is not None
 
     @property
     def cost(self) -> int:
@@ -190,6 +196,8 @@ class Answer:
                 # This provider cannot go on; the next continues from the text we have.
                 self._current = None
                 self.attempts.append(Rejection(part.provider, str(error)))
+                if isinstance(error, Refused) and error.reason is Reason.COST_ABOVE_MAX:
+                    self._too_dear = self._too_dear or error
                 continue
             if is_over:
                 self._current = None
@@ -248,9 +256,14 @@ class Answer:
                 self.attempts.append(Rejection(match.offer.provider, str(error)))
             else:
                 return
-        if no_money is not None and not self.parts and not self.attempts:
-            raise no_money
-        raise Unavailable(_nobody(chosen.model, self.attempts, rejections))
+        nobody = _nobody(chosen.model, self.attempts, rejections)
+        if not self.text:
+            # With more money it would work, so that is what to say, whoever else was away.
+            if no_money is not None:
+                raise no_money if not self.attempts else UserError(f"{no_money}\n{nobody}")
+            if self._too_dear is not None:
+                raise UserError(f"raise max_cost: {self._too_dear.detail}\n{nobody}")
+        raise Unavailable(nobody)
 
     async def _order(self, match: Match) -> tuple[Account, Inbox, Part]:
         account = await self._client.account(match.offer.provider)
@@ -258,6 +271,7 @@ class Answer:
         encoded = encode_input(job_input)
         salt = self._client.entropy(32)
         bound = input_units_bound(job_input)
+        await self._look_for_money(match.variant, account, bound)
         order = self._priced(match.variant, account, bound, input_hash(salt, encoded))
         part = Part(match.offer.provider, match.variant, order)
         try:
@@ -267,6 +281,19 @@ class Answer:
             if order.job_id in account.state.jobs:
                 self.parts.append(part)
         return account, inbox, part
+
+    async def _look_for_money(self, variant: Variant, account: Account, bound: int) -> None:
+        """Asks the chain again when the channel is short: somebody may have topped it up."""
+        output_max = min(self._request.max_output - self.output_units, variant.output_units_max)
+        units_price = bound * variant.price_input + output_max * variant.price_output
+        at_most = variant.price_request + units_price // PRICE_UNITS
+        if account.state.free() >= min(at_most, self._request.max_cost):
+            return
+        try:
+            await self._client.refresh(account)
+        except Unavailable:
+            # Then we go on with what we know; the provider asks the chain itself.
+            return
 
     def _priced(self, variant: Variant, account: Account, bound: int, hashed: bytes) -> Order:
         spent = sum(part.owed_at_most for part in self.parts)

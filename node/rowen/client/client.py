@@ -15,6 +15,7 @@ from rowen.chain.base import ChannelKey, Escrow
 from rowen.client.account import Account
 from rowen.client.answer import Answer, Request
 from rowen.client.link import attach, greet, listen, provider_of
+from rowen.client.offers import Asker
 from rowen.client.recovery import replay
 from rowen.p2p.network import Network
 from rowen.p2p.session import Patience
@@ -48,6 +49,8 @@ class ClientSettings:
         answer_s_max: Time a provider has for one job.
         end_wait_s: Longest wait for the last receipt of a job we left.
         discovery_wait_s: Longest wait for a first provider to be found, when none is known.
+        offer_wait_s: Once a provider has made an offer, how long the others may take in all.
+        silence_s: How long a provider that took longer is not waited for again.
     """
 
     payer: bytes
@@ -57,6 +60,8 @@ class ClientSettings:
     answer_s_max: float = 600.0
     end_wait_s: float = 10.0
     discovery_wait_s: float = 5.0
+    offer_wait_s: float = 4.0
+    silence_s: float = 60.0
 
 
 @dataclass
@@ -107,6 +112,9 @@ class Client:
         self._links: dict[bytes, _Link] = {}
         self._linking: dict[bytes, trio.Lock] = {}
         self._accounts: dict[bytes, Account] = {}
+        self._asker = Asker(
+            self._offer, offer_wait_s=settings.offer_wait_s, silence_s=settings.silence_s
+        )
         self._is_closed = False
         self._found = found
         self._found_one = trio.Event()
@@ -160,8 +168,11 @@ class Client:
         )
         return Answer(self, Request(job_input, preferences, max_cost, max_output))
 
-    async def offers(self) -> tuple[list[Offer], list[Rejection]]:
+    async def offers(self, *, patiently: bool = False) -> tuple[list[Offer], list[Rejection]]:
         """Asks every known provider at once for its present offer.
+
+        Args:
+            patiently: Waits for silent providers although others have made offers.
 
         Returns:
             The offers, and why there is none from the others.
@@ -169,19 +180,7 @@ class Client:
         if self._found is not None and not self._addresses:
             with trio.move_on_after(self.settings.discovery_wait_s):
                 await self._found_one.wait()
-        offers: list[Offer] = []
-        rejections: list[Rejection] = []
-
-        async def ask(provider: bytes, address: str) -> None:
-            try:
-                offers.append(await self._offer(provider, address))
-            except (RowenError, trio.TooSlowError) as error:
-                rejections.append(Rejection(provider, str(error) or "it did not answer in time"))
-
-        async with trio.open_nursery() as nursery:
-            for provider, address in self._addresses.items():
-                nursery.start_soon(ask, provider, address)
-        return offers, rejections
+        return await self._asker.offers(dict(self._addresses), patiently=patiently)
 
     async def close(self) -> None:
         """Ends every session cleanly, so that no voucher on its way is lost."""
@@ -198,6 +197,10 @@ class Client:
         """Providers for a request, best first, and why the others will not do."""
         offers, silent = await self.offers()
         matches, unfit = select(offers, preferences, now_ms=self.now_ms())
+        if silent and not matches:
+            # Better a slow provider than none.
+            offers, silent = await self.offers(patiently=True)
+            matches, unfit = select(offers, preferences, now_ms=self.now_ms())
         return matches, silent + unfit
 
     async def account(self, provider: bytes) -> Account:
@@ -219,10 +222,39 @@ class Client:
                 self._links[provider] = link
             return link.account
 
-    async def settle_open_jobs(self) -> None:
-        """Attaches to every provider we know, so that receipts left open are paid."""
-        for provider in self._addresses:
-            await self.account(provider)
+    async def refresh(self, account: Account) -> None:
+        """Takes note of money that was added to a channel since we attached to it.
+
+        Raises:
+            Unavailable: The chain does not answer.
+        """
+        view = await self._escrow.channel(
+            account.state.channel_id, confirmations=self.settings.confirmations
+        )
+        # Never less: what is locked shrinks only when we leave, and then no session lives.
+        if view.locked > account.state.locked:
+            account.funded(view.locked)
+
+    async def settle_open_jobs(self) -> list[Rejection]:
+        """Attaches to every provider we know at once, so that receipts left open are paid.
+
+        One that is silent keeps nobody else from being paid.
+
+        Returns:
+            Why, for each provider that could not be reached; what it is owed stays owed.
+        """
+        rejections: list[Rejection] = []
+
+        async def settle(provider: bytes) -> None:
+            try:
+                await self.account(provider)
+            except RowenError as error:
+                rejections.append(Rejection(provider, str(error)))
+
+        async with trio.open_nursery() as nursery:
+            for provider in list(self._addresses):
+                nursery.start_soon(settle, provider)
+        return rejections
 
     # --- sessions
 

@@ -191,7 +191,11 @@ class Client:
     def _call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         if self._token is None or not self._thread.is_alive():
             raise UserError("use the client inside `with`")
-        return trio.from_thread.run(function, *arguments, trio_token=self._token)
+        try:
+            return trio.from_thread.run(function, *arguments, trio_token=self._token)
+        except (trio.RunFinishedError, trio.Cancelled) as error:
+            # Another thread left `with` meanwhile. Not our own cancellation: this thread has none.
+            raise UserError("the client was closed: use it inside `with`") from error
 
     def _run(self) -> None:
         try:
@@ -237,7 +241,8 @@ class SyncAnswer:
 
     def close(self) -> None:
         """Cancels what is still running; what came in is paid for."""
-        self._call(self._answer.cancel)
+        if self._answer.is_running:
+            self._call(self._answer.cancel)
 
     def read(self) -> str:
         """Waits for the end and returns the whole text."""

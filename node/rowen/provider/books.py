@@ -147,14 +147,19 @@ class Books:
         # Another session of the same client may have come first while we waited.
         return self._accounts.setdefault(key.id, self._account_of(self._fresh(opened)))
 
-    async def view(self, channel_id: bytes) -> ChannelView:
+    async def view(self, channel_id: bytes, *, age_s_max: float | None = None) -> ChannelView:
         """The channel on chain, confirmed and recent.
+
+        Args:
+            channel_id: 32 bytes.
+            age_s_max: Oldest that will do; by default what the settings say.
 
         Raises:
             Refused: The chain does not answer; no credit on a stale view.
         """
+        age_s_max = self._settings.view_age_s_max if age_s_max is None else age_s_max
         seen = self._views.get(channel_id)
-        if seen and trio.current_time() - seen.at_s <= self._settings.view_age_s_max:
+        if seen and trio.current_time() - seen.at_s <= age_s_max:
             return seen.view
         try:
             with trio.fail_after(CHAIN_WAIT_S):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from itertools import chain, repeat
 from typing import Protocol
 
 import trio
@@ -11,6 +12,7 @@ from rowen.engine.base import Engine, Finished, Piece
 from rowen.p2p.session import Session
 from rowen.protocol import admission, messages
 from rowen.protocol import seller_events as on
+from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserError
 from rowen.protocol.ids import address_of_peer_id
 from rowen.protocol.jobs import ChatInput
@@ -23,7 +25,10 @@ from rowen.provider.settings import ProviderSettings
 from rowen.store.base import Journal
 
 BUSY_RETRY_MS = 2_000
-ATTACH_PAUSE_S = 1.0
+ATTACH_PAUSES_S = (1.0, 2.0, 4.0, 5.0)
+"""Between the questions of a client whose deposit is not confirmed yet; then always the last."""
+EMPTY_VIEW_S_MAX = 2.0
+"""Oldest view on which an order is refused for want of funds."""
 DETAIL_MAX = 512
 
 
@@ -64,7 +69,7 @@ class Conversation:
         """
         await self._session.send(messages.encode(self._shop.greeting()))
         found = None
-        with trio.move_on_after(self._shop.settings.attach_wait_s):
+        with trio.move_on_after(self._shop.settings.deposit_wait_s):
             found = await self._find_account()
         if found is None:
             return
@@ -79,8 +84,11 @@ class Conversation:
 
     async def _find_account(self) -> tuple[Account, messages.Attach] | None:
         """Waits for a channel with money; a client whose deposit is not confirmed asks again."""
-        while True:
-            said = await self._next()
+        attach_wait_s = self._shop.settings.attach_wait_s
+        for pause_s in chain(ATTACH_PAUSES_S, repeat(ATTACH_PAUSES_S[-1])):
+            said = None
+            with trio.move_on_after(attach_wait_s):
+                said = await self._next()
             if said is None:
                 return None
             if not isinstance(said, messages.Attach):
@@ -88,9 +96,12 @@ class Conversation:
             try:
                 return await self._account_for(said), said
             except Refused as no:
-                await self._refuse(None, no)
                 # Each answer may cost a question to the chain, so a stranger gets few.
-                await trio.sleep(ATTACH_PAUSE_S)
+                if no.retry_ms is not None:
+                    no.retry_ms = max(no.retry_ms, round(pause_s * 1000))
+                await self._refuse(None, no)
+                await trio.sleep(pause_s)
+        raise AssertionError("the pauses go on for ever")
 
     async def _serve_account(self, account: Account, attach: messages.Attach) -> None:
         try:
@@ -181,15 +192,7 @@ class Conversation:
         job_input: ChatInput,
     ) -> JobControl:
         shop = self._shop
-        view = await shop.books.view(account.state.channel_id)
-        admission.check_worth_reading(
-            account.state,
-            order,
-            terms=shop.terms,
-            view=view,
-            input_bytes=len(submit.input),
-            now_ms=shop.now_ms(),
-        )
+        view = await self._worth_reading(account, submit, order)
         try:
             input_units = await engine.count_input(job_input)
         except UserError as error:
@@ -211,6 +214,32 @@ class Conversation:
             )
 
         return await account.accept(submit, admit)
+
+    async def _worth_reading(
+        self, account: Account, submit: messages.Submit, order: Order
+    ) -> ChannelView:
+        """The view of the channel on which the order may be taken, as far as is known."""
+        shop = self._shop
+
+        def check(view: ChannelView) -> ChannelView:
+            admission.check_worth_reading(
+                account.state,
+                order,
+                terms=shop.terms,
+                view=view,
+                input_bytes=len(submit.input),
+                now_ms=shop.now_ms(),
+            )
+            return view
+
+        channel_id = account.state.channel_id
+        try:
+            return check(await shop.books.view(channel_id))
+        except Refused as no:
+            if no.reason not in (Reason.CHANNEL_EMPTY, Reason.CHANNEL_UNKNOWN):
+                raise
+            # It may have been topped up since we looked.
+            return check(await shop.books.view(channel_id, age_s_max=EMPTY_VIEW_S_MAX))
 
     async def _run(
         self,

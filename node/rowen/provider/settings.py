@@ -39,7 +39,8 @@ class ProviderSettings:
         confirmations: Blocks on top of a deposit before it counts.
         offer_lifetime_s: How long an offer stands.
         voucher_wait_s: How long a paused job waits for a voucher before it is ended.
-        attach_wait_s: How long a new session may take to say who it is.
+        attach_wait_s: How long a new session may be silent before it says who it is.
+        deposit_wait_s: How long its deposit may take to be confirmed; longer than clients wait.
         coalesce_s: Least time between two chunks of a job; tokens gather in between.
         view_age_s_max: Oldest view of a channel on chain that new work is taken on.
         claim_above: Unclaimed token units that make a claim worth its gas.
@@ -58,6 +59,7 @@ class ProviderSettings:
     offer_lifetime_s: int = 600
     voucher_wait_s: float = 30.0
     attach_wait_s: float = 15.0
+    deposit_wait_s: float = 90.0
     coalesce_s: float = 0.015
     view_age_s_max: float = 15.0
     claim_above: int = 1_000_000

@@ -118,7 +118,7 @@ async def client(life: dict[str, Any], say: Callable[..., None]) -> None:
         )
         say(ready=True)
         if life.get("settle"):
-            await buyer.settle_open_jobs()
+            assert await buyer.settle_open_jobs() == []
             (account,) = buyer._accounts.values()
             say(
                 log=[account.state.log.count, account.state.log.total,

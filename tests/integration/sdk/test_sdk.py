@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -139,6 +140,45 @@ async def test_no_channel_and_a_bad_message_are_said_with_what_to_do(tmp_path: P
             client.chat("x", model=SCRIPTED.model, max_cost="a lot")
         with pytest.raises(Unavailable, match="does not sell nothing"):
             await client.chat("x", model="nothing").read()
+
+
+async def test_an_answer_that_outlives_its_client_says_so(tmp_path: Path) -> None:
+    """Whether the client is closed already or by another thread at this moment."""
+
+    def program(m: Market) -> None:
+        with Client(m.home.path, password=PASSWORD, config=m.config) as client:
+            begun = client.chat("hello", model=SCRIPTED.model)
+            next(iter(begun))
+            fresh = client.chat("hello", model=SCRIPTED.model)
+            # A question that waits when the client closes under it, as from another thread.
+            waits = threading.Thread(target=asks_for_ever)
+            waiting.append(client)
+            waits.start()
+            started.wait()
+        waits.join()
+        assert failed == ["the client was closed: use it inside `with`"]
+        for answer in (begun, fresh):
+            with pytest.raises(UserError, match="inside `with`"), answer:
+                answer.read()
+
+    failed: list[str] = []
+    started = threading.Event()
+    waiting: list[Client] = []
+
+    async def never() -> None:
+        started.set()
+        await trio.sleep_forever()
+
+    def asks_for_ever() -> None:
+        try:
+            waiting[0]._call(never)
+        except UserError as error:
+            failed.append(str(error))
+
+    async with market(tmp_path) as m:
+        async with AsyncClient(m.home.path, password=PASSWORD, config=m.config) as client:
+            await client.buyer.open_channel(m.provider, 1_000_000)
+        await trio.to_thread.run_sync(program, m)
 
 
 def test_a_client_used_outside_with_says_so(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tests.unit.auditor.market import (
 
 from rowen.auditor.verdict import Pins, Status, Verdict, lines
 from rowen.auditor.verify import verify
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.audit_findings import FINDINGS_MAX, Kind
 from rowen.protocol.evidence import (
     CHANNELS,
@@ -76,6 +77,20 @@ def test_a_voucher_above_its_lock_is_counted_as_unclaimable(tmp_path: Path) -> N
     market.open("ann", locked=10).run(4)
     figures = judge(write(market, tmp_path / "bundle")).figures
     assert figures.unclaimable_total == figures.unclaimed_total > 10
+
+
+def test_a_verdict_is_told_in_dollars_and_counts_like_a_person(bundle: Path) -> None:
+    """One channel is not "1 channels", and nobody has to know what a token unit is."""
+    figures = judge(bundle).figures
+    text = "\n".join(lines(judge(bundle)))
+    assert f"acknowledged: {format_usd(figures.acknowledged_total)}\n" in text
+    assert f"not claimed yet: {format_usd(figures.unclaimed_total)}\n" in text
+    one = msgspec.structs.replace(figures, channels=1, vouchers=1)
+    (said,) = (line for line in lines(Verdict(status=Status.FAILED, figures=one)) if "exam" in line)
+    assert said == (
+        f"examined: 1 channel, {figures.orders} orders, {figures.receipts} receipts, "
+        f"1 voucher, {figures.claims} claims"
+    )
 
 
 def test_a_verdict_says_what_was_pinned_and_what_was_not(bundle: Path) -> None:
