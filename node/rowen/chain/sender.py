@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, Final
 
 import trio
@@ -88,7 +89,7 @@ class Sender:
 
         Args:
             call: What it is, for messages.
-            intent: See ``Attempt``.
+            intent: See ``Attempt``. A wish whose nonce somebody else used up is tried anew.
             to: Contract, 20 bytes.
             data: Call data; ignored for a known intent.
             gas_min: Gas limit where the estimate could be too low.
@@ -99,19 +100,30 @@ class Sender:
             UserError: Too little gas money, or the key is used elsewhere.
         """
         async with self._writing:
-            attempts = await self._journal.attempts(self.address, intent)
+            intent, attempts = await self._open(intent)
             if not attempts:
                 attempt = await self._prepare(call, intent, to, data, gas_min)
                 await self._record(attempt)
                 attempts = [attempt]
                 await self._send(attempt)
-        if attempts[0].outcome is Outcome.DISPLACED:
-            raise self._displaced(attempts[0].nonce)
         return await self._follow(call, attempts)
 
     async def is_known(self, intent: str) -> bool:
-        """Whether the intent has a transaction."""
-        return bool(await self._journal.attempts(self.address, intent))
+        """Whether the intent has a transaction that was, or can still be, mined."""
+        return bool((await self._open(intent))[1])
+
+    async def _open(self, intent: str) -> tuple[str, list[Attempt]]:
+        """The name under which the wish goes on, and its attempts there.
+
+        A displaced attempt can never be mined, so its wish is as unfulfilled as a new one. It
+        gets a name of its own, because the journal keeps one nonce to an intent.
+        """
+        for number in count():
+            name = f"{intent}~{number}" if number else intent
+            attempts = await self._journal.attempts(self.address, name)
+            if not attempts or attempts[0].outcome is not Outcome.DISPLACED:
+                return name, attempts
+        raise AssertionError  # count() does not end
 
     async def _prepare(
         self, call: str, intent: str, to: bytes, data: bytes, gas_min: int

@@ -30,7 +30,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     REVERTED = "reverted"
     DISPLACED = "displaced"
-    """Another transaction used the nonce: somebody else has this key."""
+    """Another transaction used the nonce: somebody else has this key. The wish is still open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -195,9 +195,29 @@ async def test_a_nonce_that_another_program_used_is_an_error_and_not_a_second_tr
     with pytest.raises(UserError, match="another program used nonce"):
         await wallet.recover()
     assert [row.outcome for row in log.rows] == [Outcome.DISPLACED]
-    with pytest.raises(UserError, match="another program used nonce"):
-        await lock(wallet)()
     assert await locked(anvil) == 5_000
+
+
+async def test_a_wish_whose_nonce_was_taken_is_fulfilled_with_another_nonce(
+    anvil: AnvilWorld,
+) -> None:
+    """It was said once that the key is used elsewhere; a claim must not be lost over it."""
+    log = DyingLog()
+    wallet = RpcWallet(anvil.rpc_escrow, PAYER, log, confirmations=0, policy=CONFIRM)
+    with pytest.raises(Killed):
+        await lock(wallet)()
+    other = anvil.wallet(PAYER, life="another program")
+    await lock(other, 5_000, "other")()
+    with pytest.raises(UserError, match="another program used nonce"):
+        await wallet.recover()
+    rows = MemoryTransactionLog()
+    rows.rows = log.rows
+    wallet = RpcWallet(anvil.rpc_escrow, PAYER, rows, confirmations=0, policy=CONFIRM)
+    receipt = await lock(wallet)()
+    assert await locked(anvil) == 15_000
+    assert [row.outcome for row in rows.rows] == [Outcome.DISPLACED, Outcome.SUCCEEDED]
+    again = await lock(wallet)()
+    assert again == receipt, "and then it is one transaction, as ever"
 
 
 async def test_wishes_at_the_same_time_get_nonces_without_gaps(anvil: AnvilWorld) -> None:
