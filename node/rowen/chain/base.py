@@ -201,6 +201,12 @@ class Escrow(Protocol):
         """The channel as of that many confirmations; all zero if it was not funded by then."""
         ...
 
+    async def channels(
+        self, channel_ids: Sequence[bytes], *, confirmations: int
+    ) -> list[ChannelView]:
+        """As ``channel``, for many at one height, in their order; few round trips."""
+        ...
+
     async def credit(self, provider: bytes) -> int:
         """Claimed by the provider and not swept yet, now; token units."""
         ...

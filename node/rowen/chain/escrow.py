@@ -115,22 +115,29 @@ class RpcEscrow:
 
     async def channel(self, channel_id: bytes, *, confirmations: int) -> ChannelView:
         """See ``Escrow``."""
+        (view,) = await self.channels([channel_id], confirmations=confirmations)
+        return view
+
+    async def channels(
+        self, channel_ids: Sequence[bytes], *, confirmations: int
+    ) -> list[ChannelView]:
+        """See ``Escrow``."""
         height = await self._height() - confirmations
-        if height < 0:
-            return EMPTY
-        call = encode_call("channels(bytes32)", channel_id)
+        if height < 0 or not channel_ids:
+            return [EMPTY] * len(channel_ids)
+        to = to_hex(self.deployment.domain.escrow)
+        calls: list[tuple[str, tuple[object, ...]]] = [
+            ("eth_call", ({"to": to, "data": to_hex(call)}, hex(height)))
+            for call in (encode_call("channels(bytes32)", each) for each in channel_ids)
+        ]
 
-        async def read(rpc: Rpc) -> ChannelView:
-            raw = await self._eth_call(rpc, self.deployment.domain.escrow, call, height)
-            if not raw:  # the escrow was deployed later
-                return EMPTY
+        async def read(rpc: Rpc) -> list[ChannelView]:
+            answers = await rpc.batch(calls)
             with rpc.reading("channels"):
-                locked, claimed, unlock_at_s = (
-                    int.from_bytes(raw[32 * i : 32 * i + 32], "big") for i in range(3)
-                )
-            return ChannelView(locked=locked, claimed=claimed, unlock_at_s=unlock_at_s)
+                return [_read_channel(from_hex(answer)) for answer in answers]
 
-        return await self._agreed(read, f"channel 0x{channel_id.hex()}")
+        named = ", ".join(f"0x{each.hex()}" for each in channel_ids[:3])
+        return await self._agreed(read, f"channel {named}{', …' if channel_ids[3:] else ''}")
 
     async def credit(self, provider: bytes) -> int:
         """See ``Escrow``."""
@@ -248,6 +255,15 @@ async def _check(rpc: Rpc, chain_id: int, escrow: bytes) -> None:
             f"the contract at {where} is not this version's RowenEscrow: correct chain.escrow,"
             " or install the version of Rowen that belongs to it"
         )
+
+
+def _read_channel(raw: bytes) -> ChannelView:
+    if not raw:  # the escrow was deployed later
+        return EMPTY
+    if len(raw) != 96:
+        raise ValueError(f"{len(raw)} bytes, expected 96")
+    locked, claimed, unlock_at_s = (int.from_bytes(raw[i : i + 32], "big") for i in (0, 32, 64))
+    return ChannelView(locked=locked, claimed=claimed, unlock_at_s=unlock_at_s)
 
 
 def read_block(answer: Any) -> BlockRef:

@@ -180,6 +180,10 @@ class Books:
         """Has the next ``view`` ask the chain: an event says that the channel changed."""
         self._views.pop(channel_id, None)
 
+    def forget_views(self) -> None:
+        """Has ``view`` ask the chain about every channel again."""
+        self._views.clear()
+
     def _fresh(self, opened: ChannelOpened) -> SellerChannel:
         return SellerChannel(
             domain=self._domain,

@@ -35,7 +35,8 @@ from rowen.provider.reports import (
     TransactionReport,
 )
 from rowen.provider.settings import Prices, ProviderSettings
-from rowen.provider.settlement import Claimer
+from rowen.provider.settlement import Claimer, require_time_to_claim
+from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
 
 CHAIN_S = 10.0
@@ -124,6 +125,7 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.provider.run)
             nursery.start_soon(self._claim)
+            nursery.start_soon(self._follow)
             await nursery.start(serve_control, home, {**own, **(answerers or {})})
             task_status.started()
 
@@ -165,6 +167,14 @@ class Daemon:
         config = self._config.provider
         await self.till.claimer.watch(
             above=config.claim_above.units, interval_s=config.claim_interval_s
+        )
+
+    async def _follow(self) -> None:
+        await watch_chain(
+            self.till.escrow,
+            self.provider.books,
+            confirmations=self._config.chain.confirmations,
+            hurry=self.till.claimer.hurry,
         )
 
     async def _on_status(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
@@ -231,6 +241,9 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
 
     async with AsyncExitStack() as stack:
         till = await stack.enter_async_context(open_till(home, config, password))
+        require_time_to_claim(
+            till.escrow.deployment.unlock_delay_s, config.provider.claim_interval_s
+        )
         engine = await stack.enter_async_context(_open_engine(home, config))
         network = await stack.enter_async_context(
             open_network(till.key.secret, listen=config.provider.listen)

@@ -11,14 +11,34 @@ import trio
 
 from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Reverted, Wallet
 from rowen.chain.events import Claimed
+from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, RowenError
+from rowen.protocol.errors import PeerError, RowenError, UserError
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.messages import open_signed
 from rowen.protocol.statements import Voucher
 from rowen.store.base import Journal, JournalFailed, VoucherKept
 
 log = structlog.get_logger("rowen.settlement")
+
+
+LOOKS_PER_UNLOCK_DELAY = 4
+"""One may fall just before the request and one fail; a stuck claim takes one to be replaced."""
+
+
+def require_time_to_claim(unlock_delay_s: int, interval_s: float) -> None:
+    """Whether whoever looks that often cannot miss a payer that leaves (P8).
+
+    Raises:
+        UserError: The interval is too long for the escrow's delay.
+    """
+    longest_s = unlock_delay_s / LOOKS_PER_UNLOCK_DELAY
+    if interval_s > longest_s:
+        raise UserError(
+            f"[provider] claim_interval_s is {interval_s:g} s, but payers of this escrow may leave"
+            f" {unlock_delay_s} s after they say so: vouchers could be lost; set it to"
+            f" {longest_s:g} s or less"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,7 @@ class Claimer:
         self._wallet = wallet
         self._lock = trio.Lock()
         self._rows_to_failures: dict[str, int] = {}
+        self._hurry = trio.Event()
 
     async def unclaimed(self) -> list[Unclaimed]:
         """Every voucher that a claim would earn on now, most valuable first.
@@ -85,12 +106,14 @@ class Claimer:
         Raises:
             Unavailable: Journal or chain does not answer.
         """
-        found: list[Unclaimed] = []
         # The newest voucher of each channel, and not its history: it only grows.
-        for kept in await self._journal.vouchers("seller"):
-            candidate = await self._candidate(kept)
-            if candidate is not None:
-                found.append(candidate)
+        kept = [each for each in await self._journal.vouchers("seller") if self._is_ours(each)]
+        views = await self._escrow.channels([each.channel_id for each in kept], confirmations=0)
+        found = [
+            _unclaimed(each, view)
+            for each, view in zip(kept, views, strict=True)
+            if view.claimed < each.total <= view.locked
+        ]
         return sorted(found, key=lambda u: (-u.amount, u.channel_id))
 
     async def settle(self, chosen: Sequence[Unclaimed] | None = None) -> Settlement:
@@ -110,7 +133,7 @@ class Claimer:
 
         Args:
             above: Token units that make a claim worth its gas.
-            interval_s: Must be far below the escrow's unlock delay.
+            interval_s: See ``require_time_to_claim``.
 
         Raises:
             JournalFailed: The disk failed; a node without it must end.
@@ -124,7 +147,13 @@ class Claimer:
                 raise
             except RowenError as error:
                 log.warning("claim postponed", why=str(error))
-            await trio.sleep(interval_s)
+            with trio.move_on_after(interval_s):
+                await self._hurry.wait()
+            self._hurry = trio.Event()
+
+    def hurry(self) -> None:
+        """Has ``watch`` look at once: a payer asked to leave."""
+        self._hurry.set()
 
     async def _claim(self, waiting: Sequence[Unclaimed]) -> Settlement:
         done = Settlement()
@@ -166,22 +195,6 @@ class Claimer:
             self._rows_to_failures[digest] = failures + 1
         return result
 
-    async def _candidate(self, kept: VoucherKept) -> Unclaimed | None:
-        if not self._is_ours(kept):
-            return None
-        view = await self._escrow.channel(kept.channel_id, confirmations=0)
-        if not view.claimed < kept.total <= view.locked:
-            return None
-        voucher = Voucher.decode(kept.voucher.words)
-        return Unclaimed(
-            channel_id=kept.channel_id,
-            row=voucher.row(kept.voucher.signature),
-            total=kept.total,
-            amount=kept.total - view.claimed,
-            locked=view.locked,
-            unlock_at_s=view.unlock_at_s,
-        )
-
     def _is_ours(self, kept: VoucherKept) -> bool:
         """Whether it was signed for this deployment; those for another recover to a stranger."""
         try:
@@ -191,3 +204,14 @@ class Claimer:
         voucher = opened.statement
         channel_id = channel_id_of(voucher.payer, voucher.provider, opened.signer)
         return channel_id == kept.channel_id
+
+
+def _unclaimed(kept: VoucherKept, view: ChannelView) -> Unclaimed:
+    return Unclaimed(
+        channel_id=kept.channel_id,
+        row=Voucher.decode(kept.voucher.words).row(kept.voucher.signature),
+        total=kept.total,
+        amount=kept.total - view.claimed,
+        locked=view.locked,
+        unlock_at_s=view.unlock_at_s,
+    )

@@ -82,10 +82,20 @@ class FakeEscrow:
 
     async def channel(self, channel_id: bytes, *, confirmations: int) -> ChannelView:
         """See ``Escrow``."""
+        (view,) = await self.channels([channel_id], confirmations=confirmations)
+        return view
+
+    async def channels(
+        self, channel_ids: Sequence[bytes], *, confirmations: int
+    ) -> list[ChannelView]:
+        """See ``Escrow``."""
         newest = await self._newest()
         block = self.chain.block(newest.ref.number - confirmations)
-        view = EMPTY if block is None else block.model.channels.get(channel_id, EMPTY)
-        return view if self.lie is None else self.lie(channel_id, view)
+        held = {} if block is None else block.model.channels
+        views = [held.get(channel_id, EMPTY) for channel_id in channel_ids]
+        if self.lie is None:
+            return views
+        return [self.lie(i, view) for i, view in zip(channel_ids, views, strict=True)]
 
     async def credit(self, provider: bytes) -> int:
         """See ``Escrow``."""

@@ -81,3 +81,10 @@ def test_money_comes_only_on_a_devnet(made: Path, devnet: dict[str, Any]) -> Non
     assert int(done.document("devnet-fund")["balance"]) >= 3_000_000
     done = rowen(made, "devnet", "fund", NOBODY, "--json", ROWEN_CHAIN_ESCROW=NOBODY)
     refused(done, 2, "no contract")
+
+
+def test_a_node_that_looks_too_rarely_for_its_escrow_does_not_start(made: Path) -> None:
+    """P8: a payer could leave between two looks; the devnet's unlock delay is an hour."""
+    done = rowen(made, "serve", "--json", ROWEN_PROVIDER_CLAIM_INTERVAL_S=901)
+    assert done.code == 2
+    assert "set it to 900 s or less" in done.error()["message"]
