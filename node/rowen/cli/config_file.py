@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
-from rowen.config import ChainConfig, ClientConfig, Config, ProviderConfig, Usd
+from rowen.config import PRIVATE, SECTIONS, Config, Usd
+from rowen.config.reading import variable_of
 from rowen.protocol.amounts import format_usd
 
 Values = Mapping[str, object]
@@ -22,11 +24,18 @@ _HEADER = """\
 # change it. Variables override this file: ROWEN_CHAIN_RPC is rpc in [chain]. What is in force,
 # and where it comes from: rowen config show --origin
 """
-_SECTIONS: dict[str, type[Any]] = {
-    "chain": ChainConfig,
-    "provider": ProviderConfig,
-    "client": ClientConfig,
-}
+
+_PAGE_HEADER = """\
+# Settings
+
+Made from `node/rowen/config/sections.py`: `python -m rowen.cli.config_file` writes this page anew.
+
+A setting comes from its default, from the file `rowen.toml` in the node's home, from a variable,
+or from `--set section.key=value` on the command line (nothing that may hold an access key: every
+user of a machine sees its command lines). The last one wins. An unknown key or variable is an
+error that names its place, with exit code 2. `rowen config show --origin` prints what is in force
+and where it comes from. Amounts are US dollars, written as text: `"0.25"`.
+"""
 
 
 def render(values: Values) -> str:
@@ -36,7 +45,7 @@ def render(values: Values) -> str:
         values: What is not a comment, by ``section.key``.
     """
     lines = [_HEADER]
-    for section, kind in _SECTIONS.items():
+    for section, kind in SECTIONS.items():
         summary, meanings = _explained(kind)
         lines += [f"[{section}]", f"# {summary[:1].upper()}{summary[1:]}", ""]
         for known in fields(kind):
@@ -51,7 +60,7 @@ def render(values: Values) -> str:
 
 def settings(config: Config) -> Iterator[tuple[str, object]]:
     """Every setting by ``section.key``, as it is in force."""
-    for section in _SECTIONS:
+    for section in SECTIONS:
         table = getattr(config, section)
         for known in fields(table):
             yield f"{section}.{known.name}", getattr(table, known.name)
@@ -72,6 +81,36 @@ def toml_value(value: object) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
+def secrets() -> frozenset[str]:
+    """Settings, by ``section.key``, whose values may hold access keys."""
+    return frozenset(
+        f"{section}.{known.name}"
+        for section, kind in SECTIONS.items()
+        for known in fields(kind)
+        if known.metadata.get(PRIVATE)
+    )
+
+
+def page() -> str:
+    """``docs/settings.md``."""
+    lines = [_PAGE_HEADER]
+    for section, kind in SECTIONS.items():
+        summary, meanings = _explained(kind)
+        lines += [f"## [{section}]", "", f"{summary[:1].upper()}{summary[1:]}", ""]
+        lines += ["| Setting | Default | Variable | Meaning |", "|---|---|---|---|"]
+        lines += [_row(section, known, meanings.get(known.name, "")) for known in fields(kind)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _row(section: str, known: Field[Any], meaning: str) -> str:
+    meaning = meaning.replace("``", "`").replace("|", "\\|")
+    if known.metadata.get(PRIVATE):
+        meaning += " May hold access keys: only hosts are ever shown."
+    variable = variable_of(f"{section}.{known.name}")
+    return f"| `{known.name}` | `{toml_value(known.default)}` | `{variable}` | {meaning} |"
+
+
 def _explained(kind: type[Any]) -> tuple[str, dict[str, str]]:
     """The class's first sentence, and each attribute's, out of its docstring."""
     doc = kind.__doc__ or ""
@@ -84,3 +123,7 @@ def _explained(kind: type[Any]) -> tuple[str, dict[str, str]]:
         elif name and line.strip():
             meanings[name] += " " + line.strip()
     return summary, meanings
+
+
+if __name__ == "__main__":
+    Path("docs/settings.md").write_text(page(), encoding="utf-8")

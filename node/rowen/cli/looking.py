@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 import rowen
-from rowen.cli.config_file import plain, settings, toml_value
+from rowen.cli.config_file import plain, secrets, settings, toml_value
 from rowen.cli.documents import ConfigDocument, Setting, VersionDocument
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
@@ -30,13 +30,13 @@ def show_version(*, as_json: bool) -> int:
     return Exit.OK
 
 
-def show_config(home: Home, *, with_origin: bool, as_json: bool) -> int:
+def show_config(home: Home, flags: tuple[str, ...], *, with_origin: bool, as_json: bool) -> int:
     """Prints every setting in force and, if wished, where it comes from.
 
     Raises:
         UserError: The file or a variable is wrong; the message names it.
     """
-    config = load_config(home.config)
+    config = load_config(home.config, flags=flags)
     found = [
         Setting(key=key, value=_redacted(key, plain(value)), origin=config.origins[key])
         for key, value in settings(config)
@@ -61,13 +61,14 @@ def show_config(home: Home, *, with_origin: bool, as_json: bool) -> int:
 
 
 def _redacted(key: str, value: str | int | bool | list[str]) -> str | int | bool | list[str]:
-    """RPC URLs often carry an access key in their path, query or user name."""
-    if key != "chain.rpc" or not isinstance(value, list):
+    """URLs often carry an access key in their path, query or user name."""
+    if key not in secrets() or not isinstance(value, list):
         return value
-    return [_without_secrets(url) for url in value]
+    return [without_secrets(url) for url in value]
 
 
-def _without_secrets(url: str) -> str:
+def without_secrets(url: str) -> str:
+    """Scheme, host and port of a URL; the rest may be an access key."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

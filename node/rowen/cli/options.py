@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -28,13 +29,20 @@ PasswordFile = Annotated[
     ),
 ]
 
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A setting such as provider.threads=2; may be repeated."
+    ),
+]
+
 
 def home_of(path: Path | None) -> Home:
     """The home that was named, or the default one."""
     return Home(path.expanduser().absolute()) if path is not None else Home.default()
 
 
-def node_of(path: Path | None) -> Home:
+def node_of(path: Path | None, flags: Sequence[str] = ()) -> Home:
     """A home with a node that can reach a chain: what is missing is said before slow imports.
 
     Raises:
@@ -43,7 +51,7 @@ def node_of(path: Path | None) -> Home:
     home = home_of(path)
     if not home.path.is_dir():
         raise UserError(f"there is no node in {home.path}: run `rowen init` first, or name --home")
-    if not load_config(home.config).chain.escrow:
+    if not load_config(home.config, flags=flags).chain.escrow:
         raise UserError(
             f"no escrow contract is set: put its address into [chain] escrow of {home.config}, or "
             "set ROWEN_CHAIN_ESCROW; `rowen devnet` prints one"

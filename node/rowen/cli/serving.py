@@ -28,11 +28,17 @@ from rowen.provider.daemon import Daemon, open_daemon
 
 
 def serve_node(
-    home: Home, password_file: Path | None, *, level: str, on_leash: bool, as_json: bool
+    home: Home,
+    flags: tuple[str, ...],
+    password_file: Path | None,
+    *,
+    level: str,
+    on_leash: bool,
+    as_json: bool,
 ) -> int:
     """Serves until interrupted, broken or, on a leash, let go of."""
     set_up_logs(level, as_json=as_json)
-    config = load_config(home.config)
+    config = load_config(home.config, flags=flags)
     password = password_for(home, password_file)
 
     async def work() -> None:

@@ -125,6 +125,12 @@ def test_config_show_says_where_each_value_comes_from(tmp_path: Path) -> None:
     assert settings["chain.rpc"]["origin"] == "env:ROWEN_CHAIN_RPC"
     assert settings["client.mdns"] == {"key": "client.mdns", "value": False, "origin": "default"}
     assert "secret" not in done.out
+    flag = ("--set", "provider.threads=4")
+    done = rowen(home, "config", "show", "--origin", *flag, "--json", ROWEN_PROVIDER_THREADS=5)
+    settings = {s["key"]: s for s in done.document("config-show")["settings"]}
+    assert settings["provider.threads"] == {
+        "key": "provider.threads", "value": 4, "origin": "flag:--set",
+    }  # fmt: skip
     shown = rowen(home, "config", "show", "--origin", ROWEN_CHAIN_RPC=key).out
     assert "env:ROWEN_CHAIN_RPC" in shown
     assert "secret" not in shown

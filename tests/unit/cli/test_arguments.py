@@ -1,6 +1,7 @@
 """What is wrong with a command line is told before anything slow or costly begins."""
 
 import io
+from pathlib import Path
 
 import pytest
 from tests.unit.cli.command_line import CommandLine
@@ -9,6 +10,7 @@ from rowen.cli import initialise
 from rowen.cli.initialise import write_password, write_settings
 from rowen.config import load_config
 from rowen.home import Home
+from rowen.protocol.errors import UserError
 
 NOBODY = "0x00000000000000000000000000000000DeaDBeef"
 
@@ -135,3 +137,30 @@ def test_the_wizard_asks_again_until_an_answer_will_do(
     assert config.chain.escrow == NOBODY
     assert config.provider.price_output.units == 300_000
     assert config.origins["client.providers"] == "default"
+
+
+def test_a_misspelt_variable_is_an_error(tmp_path: Path) -> None:
+    """Passed over in silence, its owner would believe it set."""
+    with pytest.raises(UserError, match="ROWEN_PROVIDER_THREDS: unknown variable"):
+        load_config(tmp_path / "rowen.toml", {"ROWEN_PROVIDER_THREDS": "2"})
+    load_config(tmp_path / "rowen.toml", {"ROWEN_HOME": "x", "ROWEN_PASSWORD_FILE": "y"})
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("provider.threads", "section.key=value"),
+        ("provider.threds=2", "unknown key"),
+        ("provider.threads=two", "--set provider.threads: expected int"),
+        ("chain.rpc=http://127.0.0.1/key", "ROWEN_CHAIN_RPC"),
+    ],
+)
+def test_a_wrong_flag_is_told(tmp_path: Path, flag: str, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        load_config(tmp_path / "rowen.toml", {}, [flag])
+
+
+def test_settings_that_may_hold_a_key_are_in_no_repr(tmp_path: Path) -> None:
+    config = load_config(tmp_path / "rowen.toml", {"ROWEN_CHAIN_RPC": "http://h/planted"})
+    assert config.chain.rpc == ("http://h/planted",)
+    assert "planted" not in repr(config)

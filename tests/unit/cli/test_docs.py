@@ -4,11 +4,13 @@ from pathlib import Path
 
 import typer.main
 
+from rowen.cli.config_file import page
 from rowen.cli.exits import Exit
 from rowen.cli.main import app
 from rowen.cli.schema import SCHEMAS
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "commands.md").read_text()
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+PAGE = (DOCS / "commands.md").read_text()
 
 
 def commands() -> list[str]:
@@ -37,3 +39,8 @@ def test_every_command_has_a_schema() -> None:
 def test_every_exit_code_is_on_the_page() -> None:
     for code in Exit:
         assert f"| {code.value} |" in PAGE
+
+
+def test_the_page_of_settings_is_not_stale() -> None:
+    """`python -m rowen.cli.config_file` after a change of the settings."""
+    assert (DOCS / "settings.md").read_text() == page()

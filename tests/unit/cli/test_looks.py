@@ -8,7 +8,7 @@ from rich.console import Console
 from rowen.cli.asking import Question, tokens_per_s
 from rowen.cli.config_file import render
 from rowen.cli.demo.wrapping import Wrapper
-from rowen.cli.looking import _without_secrets
+from rowen.cli.looking import without_secrets
 from rowen.cli.options import MODEL
 from rowen.cli.output import show_error
 from rowen.cli.people import column_dollars, counted, dollars, short
@@ -77,9 +77,9 @@ def test_every_setting_is_explained() -> None:
 
 
 def test_a_key_in_an_rpc_url_is_not_shown() -> None:
-    assert _without_secrets("https://rpc.example/v2/secret") == "https://rpc.example/•••"
-    assert "secret" not in _without_secrets("https://me:secret@rpc.example:8545/?k=secret")
-    assert _without_secrets("http://127.0.0.1:8545") == "http://127.0.0.1:8545"
+    assert without_secrets("https://rpc.example/v2/secret") == "https://rpc.example/•••"
+    assert "secret" not in without_secrets("https://me:secret@rpc.example:8545/?k=secret")
+    assert without_secrets("http://127.0.0.1:8545") == "http://127.0.0.1:8545"
 
 
 def test_a_prompt_is_in_no_repr() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, home_of, node_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, Sets, home_of, node_of
 
 
 class LogLevel(StrEnum):
@@ -33,13 +33,15 @@ def serve(
     leash: Annotated[
         bool, typer.Option("--leash", help="End when standard input ends, for supervisors.")
     ] = False,
+    settings: Sets = None,
     as_json: Json = False,
 ) -> int:
     """Sell inference until Ctrl-C."""
-    node = node_of(home)
+    flags = tuple(settings or ())
+    node = node_of(home, flags)
     from rowen.cli.serving import serve_node
 
-    return serve_node(node, password_file, level=log.value, on_leash=leash, as_json=as_json)
+    return serve_node(node, flags, password_file, level=log.value, on_leash=leash, as_json=as_json)
 
 
 def status(home: HomeAt = None, as_json: Json = False) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, home_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, Sets, home_of
 
 config_group = typer.Typer(help="Look at the settings in force.", no_args_is_help=True)
 models_group = typer.Typer(help="Fetch and check model files.", no_args_is_help=True)
@@ -54,13 +54,14 @@ def config_show(
     origin: Annotated[
         bool, typer.Option("--origin", help="Say where each value comes from.")
     ] = False,
+    settings: Sets = None,
     home: HomeAt = None,
     as_json: Json = False,
 ) -> int:
     """Print every setting in force."""
     from rowen.cli.looking import show_config
 
-    return show_config(home_of(home), with_origin=origin, as_json=as_json)
+    return show_config(home_of(home), tuple(settings or ()), with_origin=origin, as_json=as_json)
 
 
 def version(as_json: Json = False) -> int:

@@ -1,0 +1,27 @@
+"""Settings: one TOML file, then ``ROWEN_*`` variables, then flags, in one frozen object."""
+
+from rowen.config.reading import load_config
+from rowen.config.sections import (
+    DEFAULT_MODEL,
+    DEFAULT_PORT,
+    PRIVATE,
+    SECTIONS,
+    ChainConfig,
+    ClientConfig,
+    Config,
+    ProviderConfig,
+    Usd,
+)
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "DEFAULT_PORT",
+    "PRIVATE",
+    "SECTIONS",
+    "ChainConfig",
+    "ClientConfig",
+    "Config",
+    "ProviderConfig",
+    "Usd",
+    "load_config",
+]

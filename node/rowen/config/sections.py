@@ -1,0 +1,129 @@
+"""Every setting with its default and meaning; file and page about them are made from this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+DEFAULT_MODEL = "smollm2-135m-instruct-q4_1"
+DEFAULT_PORT = 4137
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usd:
+    """A default or configured amount, in token units.
+
+    Attributes:
+        units: The smallest unit of the token.
+    """
+
+    units: int
+
+
+_CENT = 10_000
+"""Token units of one US cent."""
+
+PRIVATE: Final = "private"
+"""Metadata of a setting that may hold an access key: of such a URL only the host is ever shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainConfig:
+    """``[chain]``: where money is settled.
+
+    Attributes:
+        rpc: JSON-RPC endpoints; two or more are compared with each other.
+        chain_id: EIP-155 id; every endpoint must be on it.
+        escrow: Address of the RowenEscrow contract; empty until it is set.
+        confirmations: Blocks on top of a deposit or claim before it counts.
+        fee_max_gwei: Never more than this for a unit of gas, all included.
+    """
+
+    rpc: tuple[str, ...] = field(
+        default=("http://127.0.0.1:8545",), repr=False, metadata={PRIVATE: True}
+    )
+    chain_id: int = 31337
+    escrow: str = ""
+    confirmations: int = 2
+    fee_max_gwei: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderConfig:
+    """``[provider]``: what an owner sells. Prices are in US dollars.
+
+    Attributes:
+        listen: Multiaddresses to listen on.
+        mdns: Whether to be found on the local network.
+        model: A name from ``rowen models list``.
+        threads: CPU threads of the engine.
+        concurrency: Jobs the engine serves at the same time.
+        context_units: Tokens of context for each job.
+        price_input: For a million input tokens.
+        price_cached: For a million input tokens served from the engine's cache.
+        price_output: For a million output tokens.
+        price_request: For each job.
+        credit: Worked ahead of payment, per channel: the worst case a client can cost.
+        credit_total: The same for all clients together, within an hour.
+        claim_above: Unclaimed value that makes a claim worth its gas.
+        claim_interval_s: How often unclaimed vouchers are looked at.
+    """
+
+    listen: tuple[str, ...] = (f"/ip4/127.0.0.1/tcp/{DEFAULT_PORT}",)
+    mdns: bool = False
+    model: str = DEFAULT_MODEL
+    threads: int = 1
+    concurrency: int = 2
+    context_units: int = 2048
+    price_input: Usd = Usd(units=5 * _CENT)
+    price_cached: Usd = Usd(units=2 * _CENT)
+    price_output: Usd = Usd(units=20 * _CENT)
+    price_request: Usd = Usd(units=0 * _CENT)
+    credit: Usd = Usd(units=2 * _CENT)
+    credit_total: Usd = Usd(units=100 * _CENT)
+    claim_above: Usd = Usd(units=100 * _CENT)
+    claim_interval_s: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """``[client]``: how a developer buys.
+
+    Attributes:
+        payer: Wallet that funds the channels; empty for this node's own.
+        providers: Multiaddresses of providers, each ending in /p2p/<PeerId>.
+        mdns: Whether to look for providers on the local network.
+        max_cost: One answer never costs more, in US dollars, unless asked for.
+    """
+
+    payer: str = ""
+    providers: tuple[str, ...] = ()
+    mdns: bool = False
+    max_cost: Usd = Usd(units=1 * _CENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings.
+
+    Attributes:
+        chain: See ``ChainConfig``.
+        provider: See ``ProviderConfig``.
+        client: See ``ClientConfig``.
+        origins: Where each value comes from, by ``section.key``: ``default``,
+            ``FILE:LINE``, ``env:NAME`` or ``flag:--set``.
+    """
+
+    chain: ChainConfig = ChainConfig()
+    provider: ProviderConfig = ProviderConfig()
+    client: ClientConfig = ClientConfig()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+SECTIONS: Final[Mapping[str, type[Any]]] = {
+    "chain": ChainConfig,
+    "provider": ProviderConfig,
+    "client": ClientConfig,
+}
+"""Tables of the file, by name."""
