@@ -127,7 +127,8 @@ def _load(path: Path, password: str) -> Key:
         raise UserError(
             f"{path} has mode {mode:03o}, so others can read it: run `chmod 600 {path}`"
         )
-    address = _address(path, stored)
+    # Some wallets leave the address out, so that a lost file does not tell whose it is.
+    address = _address(path, stored) if "address" in stored else None
     try:
         crypto = stored["crypto"]
         if crypto["kdf"] == "scrypt" and not 1 < crypto["kdfparams"]["n"] <= _SCRYPT_N_MAX:
@@ -138,7 +139,7 @@ def _load(path: Path, password: str) -> Key:
         if "MAC mismatch" in str(error):
             raise UserError(f"wrong password for {path}, or the file is damaged") from error
         raise _damaged(path) from error
-    if key.address != address:
+    if address is not None and key.address != address:
         raise _damaged(path)
     return key
 

@@ -95,6 +95,29 @@ class InitDocument(Document, frozen=True):
     session: Address
 
 
+class KeyEntry(Document, frozen=True):
+    """A key's place. ``address`` is null until the key is made."""
+
+    name: str
+    address: Address | None
+    file: str
+    purpose: str
+
+
+class KeysDocument(Document, frozen=True):
+    """``rowen keys list``."""
+
+    keys: list[KeyEntry]
+
+
+class KeyDocument(Document, frozen=True):
+    """``rowen keys import`` and ``export``: the key, and the file that was written."""
+
+    name: str
+    address: Address
+    file: str
+
+
 class ModelEntry(Document, frozen=True):
     """A model of the catalogue."""
 

@@ -17,7 +17,7 @@ def password_for(home: Home, file: Path | None) -> str:
         UserError: The file cannot be read, or there is nobody to ask.
     """
     if file is not None:
-        return _read(file)
+        return read_password(file)
     found = home.read_password()
     if found:
         return found
@@ -40,7 +40,23 @@ def new_password() -> str:
     return first
 
 
-def _read(file: Path) -> str:
+def ask_password(file: Path) -> str:
+    """Asks for the password of a key file from elsewhere.
+
+    Raises:
+        UserError: There is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise UserError(f"no password for {file}: name a file that holds it")
+    return getpass.getpass(f"Password of {file}: ", stream=sys.stderr)
+
+
+def read_password(file: Path) -> str:
+    """What the file holds, without the newline at its end.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
         return file.read_text(encoding="utf-8").rstrip("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""``init``, ``config``, ``models``, ``devnet``, ``version``."""
+"""``init``, ``config``, ``keys``, ``models``, ``devnet``, ``version``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ import typer
 from rowen.cli.options import HomeAt, Json, PasswordFile, Sets, home_of
 
 config_group = typer.Typer(help="Look at the settings in force.", no_args_is_help=True)
+keys_group = typer.Typer(help="See, take in and copy the node's keys.", no_args_is_help=True)
 models_group = typer.Typer(help="Fetch and check model files.", no_args_is_help=True)
 devnet_group = typer.Typer(
     help="Run a local chain with test dollars and the escrow.", invoke_without_command=True
 )
 
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help="operator, wallet or session.")]
+KeyFile = Annotated[Path, typer.Argument(metavar="FILE", help="An Ethereum keystore, version 3.")]
+FilePassword = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Holds that file's password. [else asked for]"),
+]
 ModelName = Annotated[str, typer.Argument(metavar="[NAME]", help="As in `rowen models list`.")]
 
 
@@ -22,6 +29,7 @@ def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Start here")(init)
     app.add_typer(config_group, name="config", rich_help_panel="Look and set up")
+    app.add_typer(keys_group, name="keys", rich_help_panel="Look and set up")
     app.add_typer(models_group, name="models", rich_help_panel="Look and set up")
     app.add_typer(devnet_group, name="devnet", rich_help_panel="Look and set up")
     app.command(rich_help_panel="Look and set up")(version)
@@ -62,6 +70,44 @@ def config_show(
     from rowen.cli.looking import show_config
 
     return show_config(home_of(home), tuple(settings or ()), with_origin=origin, as_json=as_json)
+
+
+@keys_group.command("list")
+def keys_list(home: HomeAt = None, as_json: Json = False) -> int:
+    """List the keys and their addresses."""
+    from rowen.cli.key_files import list_keys
+
+    return list_keys(home_of(home), as_json=as_json)
+
+
+@keys_group.command("import")
+def keys_import(
+    name: KeyName,
+    file: KeyFile,
+    file_password: FilePassword = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Take in a key that another wallet made; none that is here is overwritten."""
+    from rowen.cli.key_files import import_key
+
+    return import_key(home_of(home), name, file, file_password, password_file, as_json=as_json)
+
+
+@keys_group.command("export")
+def keys_export(
+    name: KeyName,
+    file: KeyFile,
+    file_password: FilePassword = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Copy a key for another wallet, encrypted with a password of its own."""
+    from rowen.cli.key_files import export_key
+
+    return export_key(home_of(home), name, file, file_password, password_file, as_json=as_json)
 
 
 def version(as_json: Json = False) -> int:
