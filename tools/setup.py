@@ -54,7 +54,17 @@ def main() -> None:
     began = time.monotonic()
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_bytes(b"")
-    steps = [python_environment, build_tools, python_packages, rowen, node, contract_tools, model]
+    steps = [
+        python_environment,
+        build_tools,
+        python_packages,
+        rowen,
+        node,
+        contract_tools,
+        compiler,
+        ffmpeg,
+        model,
+    ]
     try:
         has_worked = [step() for step in steps]
     except StepFailed as error:
@@ -182,6 +192,36 @@ def contract_tools() -> bool:
     )
 
 
+def compiler() -> bool:
+    """Brings a C compiler when the machine has none: tests build a stand-in for a GPU's driver."""
+    if find_compiler():
+        return False
+    file = REQUIREMENTS / "compiler.txt"
+    return perform(
+        "compiler",
+        count_pins(file),
+        VENV / ".rowen-compiler",
+        fingerprint(file),
+        lambda: pip_install("--require-hashes", "--only-binary", ":all:", "-r", file),
+    )
+
+
+def ffmpeg() -> bool:
+    """Puts ffmpeg beside Python when the machine has none: it plays the owner's transcoder."""
+    file = REQUIREMENTS / "ffmpeg.txt"
+    ours = BIN / "ffmpeg"
+    if not ours.is_symlink() and shutil.which("ffmpeg", path=environment()["PATH"]):
+        return False
+
+    def install() -> None:
+        pip_install("--require-hashes", "--only-binary", ":all:", "-r", file)
+        binaries = VENV.glob("lib/python3.*/site-packages/imageio_ffmpeg/binaries/ffmpeg-*")
+        ours.unlink(missing_ok=True)
+        ours.symlink_to(next(binaries))
+
+    return perform("ffmpeg", count_pins(file), VENV / ".rowen-ffmpeg", fingerprint(file), install)
+
+
 def model() -> bool:
     """Fetches the small model that the demo serves and the tests re-read."""
     source = ROOT / "node" / "rowen" / "engine" / "models.py"
@@ -279,6 +319,14 @@ def find_node() -> str | None:
     ).stdout
     major = re.match(r"v(\d+)\.", version)
     return found if major and int(major[1]) >= NODE_MAJOR_MIN else None
+
+
+def find_compiler() -> str | None:
+    """Returns a C compiler's path; macOS has one that only asks to be installed."""
+    path = environment()["PATH"]
+    names = ("cc", "gcc", "clang")
+    found = (shutil.which(name, path=path) for name in names)
+    return next((cc for cc in found if cc and succeeds(cc, "--version")), None)
 
 
 def succeeds(*command: str | Path) -> bool:
