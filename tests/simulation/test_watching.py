@@ -15,12 +15,14 @@ from trio.testing import MockClock
 
 from rowen.protocol import messages
 from rowen.protocol.errors import Reason, UserError
-from rowen.provider.settlement import Claimer, require_time_to_claim
+from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
 from rowen.provider.watching import watch_chain
 from rowen.testing.chain import FakeWallet
 from rowen.testing.simulator import SimClient, SimProvider, Simulation, simulate
+from rowen_scheduler.claiming import ClaimPolicy
 
 LONG_S = 100_000
+NEVER = ClaimTerms(policy=ClaimPolicy(above=10**9))
 POLL_S = 2.0
 
 
@@ -47,7 +49,7 @@ async def followed() -> AsyncIterator[tuple[Simulation, SimClient, SimProvider, 
             escrow=world.escrow,
             wallet=FakeWallet(world.escrow, provider.key.address),
         )
-        world.nursery.start_soon(partial(claimer.watch, above=10**9, interval_s=LONG_S))
+        world.nursery.start_soon(partial(claimer.watch, NEVER, interval_s=LONG_S))
         world.nursery.start_soon(
             partial(
                 watch_chain,

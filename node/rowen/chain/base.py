@@ -103,6 +103,25 @@ class TxReceipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What one of our mined transactions cost.
+
+    Attributes:
+        kind: First word of its intent: ``claim``, ``sweep``, ``lock``, ``payout``…
+        hash: 32 bytes.
+        time_s: Of its block, Unix time.
+        fee_wei: In the chain's own coin, with what a rollup adds for its data.
+        has_succeeded: A transaction that was reverted costs as much.
+    """
+
+    kind: str
+    hash: bytes
+    time_s: int
+    fee_wei: int
+    has_succeeded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimResult:
     """What a claim did, row by row.
 
@@ -247,6 +266,18 @@ class Wallet(Protocol):
 
     async def recover(self) -> None:
         """After a start: sends again what was recorded but not yet settled."""
+        ...
+
+    async def finish(self) -> None:
+        """Waits until all that was recorded is final, raising fees like the call that sent it."""
+        ...
+
+    async def gas_price_wei(self) -> int:
+        """What a unit of gas costs now: the newest block's base fee and the usual tip."""
+        ...
+
+    async def spent(self) -> list[Spent]:
+        """Every final transaction of this key that this journal knows, oldest first."""
         ...
 
     async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:

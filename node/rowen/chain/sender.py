@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from rowen.chain.base import BlockRef
+from rowen.chain.base import BlockRef, Reverted
 from rowen.chain.contract import decode_revert
 from rowen.chain.mined import Mined, find_mined, read_mined, why_reverted
 from rowen.chain.rpc import Rpc, RpcError, quantity, to_hex
@@ -82,6 +82,23 @@ class Sender:
             elif await self._is_final(found[1]):
                 await self._settle(attempts, found[0])
 
+    async def finish(self) -> None:
+        """Follows what is recorded until all of it is final, lowest nonce first.
+
+        Raises:
+            Unavailable: The chain cannot be asked.
+            UserError: The key was used elsewhere.
+        """
+        pending: dict[int, list[Attempt]] = {}
+        for attempt in await self._journal.pending(self.address):
+            pending.setdefault(attempt.nonce, []).append(attempt)
+        for attempts in pending.values():
+            try:
+                await self._follow(attempts[0].intent, attempts)
+            except Reverted as error:
+                # Whoever wished for it has gone; that it failed is its final word.
+                log.info("transaction of a former life failed", extra={"why": str(error)})
+
     async def submit(
         self, call: str, intent: str, to: bytes, data: bytes, *, gas_min: int = 0
     ) -> Mined:
@@ -129,7 +146,7 @@ class Sender:
         self, call: str, intent: str, to: bytes, data: bytes, gas_min: int
     ) -> Attempt:
         gas = max(await self._estimate(call, to, data), gas_min)
-        fee = first_fee(*await self._prices(), self._policy)
+        fee = first_fee(*await self.prices(), self._policy)
         balance_wei, next_nonce = await self._account()
         missing_wei = gas * fee.total_max_wei - balance_wei
         if missing_wei > 0:
@@ -173,7 +190,7 @@ class Sender:
         ours = [attempt.nonce + 1 for attempt in await self._journal.pending(self.address)]
         return balance_wei, max(mined, waiting, *ours)
 
-    async def _prices(self) -> tuple[int, int]:
+    async def prices(self) -> tuple[int, int]:
         """The newest block's base fee and the tip that is usual, wei per unit of gas."""
         block, tip_wei = await self._rpc.batch(
             [("eth_getBlockByNumber", ("latest", False)), ("eth_maxPriorityFeePerGas", ())]
@@ -283,7 +300,7 @@ class Sender:
         if await find_mined(self._rpc, attempts) is not None:
             return attempts
         tx = Transaction.read(attempts[-1].raw)
-        fee = bumped_fee(tx.fee, *await self._prices(), self._policy)
+        fee = bumped_fee(tx.fee, *await self.prices(), self._policy)
         if fee is None:
             log.warning(
                 "transaction is stuck at the fee ceiling",

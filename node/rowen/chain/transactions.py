@@ -79,6 +79,10 @@ class TransactionLog(Protocol):
         """All attempts that are not settled, by nonce and then oldest first."""
         ...
 
+    async def settled(self, sender: bytes) -> list[Attempt]:
+        """All attempts that are, by nonce and then oldest first."""
+        ...
+
     async def settle(self, sender: bytes, nonce: int, outcome: Outcome) -> None:
         """Gives all attempts of a nonce their outcome."""
         ...

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from rowen.chain.base import ChannelKey, ClaimResult, TxReceipt, pack_rows
+from rowen.chain.base import ChannelKey, ClaimResult, Spent, TxReceipt, pack_rows
 from rowen.chain.contract import encode_call, encode_claim, encode_words
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.mined import Mined
 from rowen.chain.rpc import RpcError, from_hex, to_hex
 from rowen.chain.sender import Sender
+from rowen.chain.spending import read_spent
 from rowen.chain.transactions import FeePolicy, TransactionLog
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address, keccak
@@ -60,6 +61,7 @@ class RpcWallet:
         self._escrow = escrow
         self._rpc = escrow.endpoints[0]
         self._key = key
+        self._journal = journal
         self._sender = Sender(
             self._rpc,
             escrow.deployment.domain.chain_id,
@@ -75,6 +77,18 @@ class RpcWallet:
     async def recover(self) -> None:
         """See ``Wallet``."""
         await self._sender.recover()
+
+    async def finish(self) -> None:
+        """See ``Wallet``."""
+        await self._sender.finish()
+
+    async def gas_price_wei(self) -> int:
+        """See ``Wallet``."""
+        return sum(await self._sender.prices())
+
+    async def spent(self) -> list[Spent]:
+        """See ``Wallet``."""
+        return await read_spent(self._rpc, await self._journal.settled(self.address))
 
     async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""

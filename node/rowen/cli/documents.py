@@ -217,6 +217,7 @@ class ProviderStatus(Document, frozen=True):
     issued: Amount
     paid: Amount
     unclaimed: Amount | None
+    oldest_unclaimed_s: Count | None
     credit: Amount | None
     gas_wei: Wei | None
     chain: str

@@ -118,7 +118,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
                     "engine places free"),
         ("chain", node.chain),
         ("earned", f"{dollars(node.paid)} promised by vouchers, of {dollars(node.issued)} billed"),
-        ("unclaimed", _maybe(node.unclaimed, "rowen settle")),
+        ("unclaimed", _maybe(node.unclaimed, "rowen settle") + _since(node.oldest_unclaimed_s)),
         ("credit", _maybe(node.credit, "rowen settle --sweep")),
         ("gas", "unknown" if node.gas_wei is None else f"{int(node.gas_wei) / 10**18:.6g} ETH"),
     ]  # fmt: skip
@@ -145,6 +145,10 @@ def _maybe(amount: str | None, command: str) -> str:
     if amount is None:
         return "unknown"
     return dollars(amount) + (f"  (`{command}`)" if int(amount) else "")
+
+
+def _since(oldest_s: int | None) -> str:
+    return f"  the oldest for {oldest_s // 3600} h" if oldest_s and oldest_s >= 3600 else ""
 
 
 def _print_settled(screen: Console, document: SettleDocument) -> None:

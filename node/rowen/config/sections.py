@@ -66,8 +66,11 @@ class ProviderConfig:
         price_request: For each job.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
         credit_total: The same for all clients together, within an hour.
-        claim_above: Unclaimed value that makes a claim worth its gas.
+        claim_above: Unclaimed value that makes a claim worth its gas, while costs.coin_usd is 0.
+        claim_gas_percent: Of what a claim brings, gas may take so much.
+        claim_age_h: A voucher that waited longer is claimed as soon as it brings more than its gas.
         claim_interval_s: How often unclaimed vouchers are looked at.
+        sweep_above: Credit that is sent to the payout address by itself; 0 for never.
     """
 
     listen: tuple[str, ...] = (f"/ip4/127.0.0.1/tcp/{DEFAULT_PORT}",)
@@ -83,7 +86,21 @@ class ProviderConfig:
     credit: Usd = Usd(units=2 * _CENT)
     credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)
+    claim_gas_percent: int = 5
+    claim_age_h: int = 168
     claim_interval_s: int = 30
+    sweep_above: Usd = Usd(units=0 * _CENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostsConfig:
+    """``[costs]``: what selling costs its owner, in US dollars. 0 says that it is not known.
+
+    Attributes:
+        coin_usd: What one coin of the chain is worth; gas is paid in it.
+    """
+
+    coin_usd: Usd = Usd(units=0 * _CENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +127,7 @@ class Config:
     Attributes:
         chain: See ``ChainConfig``.
         provider: See ``ProviderConfig``.
+        costs: See ``CostsConfig``.
         client: See ``ClientConfig``.
         origins: Where each value comes from, by ``section.key``: ``default``,
             ``FILE:LINE``, ``env:NAME`` or ``flag:--set``.
@@ -117,6 +135,7 @@ class Config:
 
     chain: ChainConfig = ChainConfig()
     provider: ProviderConfig = ProviderConfig()
+    costs: CostsConfig = CostsConfig()
     client: ClientConfig = ClientConfig()
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -124,6 +143,7 @@ class Config:
 SECTIONS: Final[Mapping[str, type[Any]]] = {
     "chain": ChainConfig,
     "provider": ProviderConfig,
+    "costs": CostsConfig,
     "client": ClientConfig,
 }
 """Tables of the file, by name."""

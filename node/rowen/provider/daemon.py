@@ -26,6 +26,7 @@ from rowen.protocol.errors import RowenError, UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.signing import Key
 from rowen.provider.account import Account
+from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
 from rowen.provider.node import Provider
 from rowen.provider.reports import (
@@ -35,11 +36,14 @@ from rowen.provider.reports import (
     TransactionReport,
 )
 from rowen.provider.settings import Prices, ProviderSettings
-from rowen.provider.settlement import Claimer, require_time_to_claim
+from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
 from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
+from rowen_scheduler.claiming import ClaimPolicy
 
 CHAIN_S = 10.0
+GUARD_S = 600.0
+GRACE_H = 24
 
 
 def now_ms() -> int:
@@ -125,17 +129,19 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.provider.run)
             nursery.start_soon(self._claim)
+            nursery.start_soon(self._guard)
             nursery.start_soon(self._follow)
             await nursery.start(serve_control, home, {**own, **(answerers or {})})
             task_status.started()
 
     async def status(self) -> ProviderReport:
         """The node at this moment. A chain that does not answer is said, not raised."""
-        unclaimed = credit = gas_wei = None
+        backlog: Backlog | None = None
+        credit = gas_wei = None
         chain = "ok"
         try:
             with trio.fail_after(CHAIN_S):
-                unclaimed = sum(u.amount for u in await self.till.claimer.unclaimed())
+                backlog = await self.till.claimer.backlog()
                 credit = await self.till.escrow.credit(self.till.key.address)
                 gas_wei = await self.till.escrow.balance_wei(self.till.key.address)
         except (RowenError, trio.TooSlowError) as error:
@@ -156,7 +162,8 @@ class Daemon:
             jobs_max=int(provider.slots.total_tokens),
             issued=sum(c.issued for c in channels),
             paid=sum(c.paid for c in channels),
-            unclaimed=unclaimed,
+            unclaimed=backlog.amount if backlog else None,
+            oldest_unclaimed_s=backlog.oldest_s if backlog else None,
             credit=credit,
             gas_wei=gas_wei,
             chain=chain,
@@ -165,9 +172,8 @@ class Daemon:
 
     async def _claim(self) -> None:
         config = self._config.provider
-        await self.till.claimer.watch(
-            above=config.claim_above.units, interval_s=config.claim_interval_s
-        )
+        terms = claim_terms_of(self._config)
+        await self.till.claimer.watch(terms, interval_s=config.claim_interval_s)
 
     async def _follow(self) -> None:
         await watch_chain(
@@ -176,6 +182,11 @@ class Daemon:
             confirmations=self._config.chain.confirmations,
             hurry=self.till.claimer.hurry,
         )
+
+    async def _guard(self) -> None:
+        # Whatever keeps a voucher waiting, a day more than it should is for its owner to know.
+        age_s_max = (self._config.provider.claim_age_h + GRACE_H) * 3600
+        await self.till.claimer.guard(age_s_max=age_s_max, interval_s=GUARD_S)
 
     async def _on_status(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
         return await self.status()
@@ -266,6 +277,28 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
         yield Daemon(till, provider, network, config)
 
 
+def claim_terms_of(config: Config) -> ClaimTerms:
+    """An owner's settings as claims want them.
+
+    Raises:
+        UserError: A percentage is none.
+    """
+    owner = config.provider
+    if not 1 <= owner.claim_gas_percent <= 100:
+        raise UserError(
+            f"[provider] claim_gas_percent is {owner.claim_gas_percent}: expected 1 to 100"
+        )
+    return ClaimTerms(
+        policy=ClaimPolicy(
+            gas_percent_max=owner.claim_gas_percent,
+            age_s_max=owner.claim_age_h * 3600,
+            above=owner.claim_above.units,
+        ),
+        coin_value=config.costs.coin_usd.units,
+        sweep_above=owner.sweep_above.units,
+    )
+
+
 def settings_of(config: Config) -> ProviderSettings:
     """An owner's settings as the node wants them.
 
@@ -288,8 +321,6 @@ def settings_of(config: Config) -> ProviderSettings:
         credit=owner.credit.units,
         credit_total=owner.credit_total.units,
         confirmations=config.chain.confirmations,
-        claim_above=owner.claim_above.units,
-        claim_interval_s=owner.claim_interval_s,
     )
 
 

@@ -51,6 +51,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
         issued: Receipts written, all channels together.
         paid: Covered by vouchers.
         unclaimed: Of that, not on chain yet; None when the chain does not answer.
+        oldest_unclaimed_s: How long the oldest of it has waited; None likewise.
         credit: Claimed, not swept; None when the chain does not answer.
         gas_wei: What the operator key holds for gas; None when the chain does not answer.
         chain: ``ok``, or why it does not answer.
@@ -71,6 +72,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     issued: int
     paid: int
     unclaimed: int | None
+    oldest_unclaimed_s: int | None
     credit: int | None
     gas_wei: int | None
     chain: str

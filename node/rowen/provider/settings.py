@@ -43,8 +43,6 @@ class ProviderSettings:
         deposit_wait_s: How long its deposit may take to be confirmed; longer than clients wait.
         coalesce_s: Least time between two chunks of a job; tokens gather in between.
         view_age_s_max: Oldest view of a channel on chain that new work is taken on.
-        claim_above: Unclaimed token units that make a claim worth its gas.
-        claim_interval_s: How often unlock requests and unclaimed vouchers are looked at.
     """
 
     prices: Prices
@@ -62,5 +60,3 @@ class ProviderSettings:
     deposit_wait_s: float = 90.0
     coalesce_s: float = 0.015
     view_age_s_max: float = 15.0
-    claim_above: int = 1_000_000
-    claim_interval_s: float = 30.0

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 import structlog
 import trio
 
-from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Escrow, Reverted, Wallet
+from rowen.chain.base import (
+    CLAIM_ROWS_MAX,
+    ClaimResult,
+    Escrow,
+    Reverted,
+    Wallet,
+    fresh_intent,
+)
 from rowen.chain.events import Claimed
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
@@ -17,9 +25,21 @@ from rowen.protocol.errors import PeerError, RowenError, UserError
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.messages import open_signed
 from rowen.protocol.statements import Voucher
+from rowen.provider.backlog import Ages, Backlog
 from rowen.store.base import Journal, JournalFailed, VoucherKept
+from rowen_scheduler.claiming import ClaimPolicy, Gas, Waiting, choose, is_sweep_worth
 
 log = structlog.get_logger("rowen.settlement")
+
+
+ROUND_S = 600.0
+"""Longest that one round of claims keeps ``settle`` waiting; what it sent stays pending."""
+SWEEP_GAS = 60_000
+"""Of a sweep, rounded up from the measured 37,824 for a payout address that never held tokens."""
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 LOOKS_PER_UNLOCK_DELAY = 4
@@ -49,6 +69,7 @@ class Unclaimed:
         channel_id: 32 bytes.
         row: As ``RowenEscrow.claim`` reads it.
         total: Of the voucher, token units.
+        receipt_count: Receipts the voucher covers.
         amount: What a claim adds, token units.
         locked: What the channel holds, claimed part included.
         unlock_at_s: When the payer may leave, 0 when not asked for.
@@ -57,6 +78,7 @@ class Unclaimed:
     channel_id: bytes
     row: bytes
     total: int
+    receipt_count: int
     amount: int
     locked: int
     unlock_at_s: int
@@ -79,6 +101,21 @@ class Settlement:
     credited: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTerms:
+    """What an owner decides about claims.
+
+    Attributes:
+        policy: When a claim is worth its gas.
+        coin_value: What one coin of the chain is worth, token units; 0 when that is not set.
+        sweep_above: Credit that is sent to the payout address by itself, token units; 0 for never.
+    """
+
+    policy: ClaimPolicy = field(default_factory=ClaimPolicy)
+    coin_value: int = 0
+    sweep_above: int = 0
+
+
 class Claimer:
     """Claims for one provider. At most one claim is in flight."""
 
@@ -90,6 +127,7 @@ class Claimer:
         journal: Journal,
         escrow: Escrow,
         wallet: Wallet,
+        now_ms: Callable[[], int] = _wall_clock_ms,
     ) -> None:
         self._provider = provider
         self._domain = domain
@@ -99,6 +137,9 @@ class Claimer:
         self._lock = trio.Lock()
         self._rows_to_failures: dict[str, int] = {}
         self._hurry = trio.Event()
+        self._now_ms = now_ms
+        self._ages = Ages(journal)
+        self._said = ""
 
     async def unclaimed(self) -> list[Unclaimed]:
         """Every voucher that a claim would earn on now, most valuable first.
@@ -124,15 +165,24 @@ class Claimer:
             UserError: Too little gas money; the message says how much is missing.
         """
         async with self._lock:
+            await self._wallet.finish()
             return await self._claim(await self.unclaimed() if chosen is None else chosen)
 
-    async def watch(self, *, above: int, interval_s: float) -> None:
-        """Claims what is worth more than ``above``, and all of a payer that is leaving.
+    async def backlog(self) -> Backlog:
+        """What is promised and not on chain, and how long the oldest of it has waited.
+
+        Raises:
+            Unavailable: Journal or chain does not answer.
+        """
+        return await self._ages.backlog(await self.unclaimed(), self._now_ms())
+
+    async def watch(self, terms: ClaimTerms, *, interval_s: float) -> None:
+        """Claims what is worth its gas, and what is in danger; see ``claiming.choose``.
 
         Trouble with the chain is logged and tried again at the next interval.
 
         Args:
-            above: Token units that make a claim worth its gas.
+            terms: The owner's.
             interval_s: See ``require_time_to_claim``.
 
         Raises:
@@ -141,19 +191,83 @@ class Claimer:
         while True:
             try:
                 async with self._lock:
-                    waiting = await self.unclaimed()
-                    await self._claim([u for u in waiting if u.unlock_at_s or u.amount >= above])
+                    with trio.fail_after(ROUND_S):
+                        await self._round(terms)
             except JournalFailed:
                 raise
             except RowenError as error:
                 log.warning("claim postponed", why=str(error))
+            except trio.TooSlowError:
+                # It stays pending, is followed in the next round, and holds up all that come after.
+                log.warning("transaction is not mined", waited_s=ROUND_S)
             with trio.move_on_after(interval_s):
                 await self._hurry.wait()
             self._hurry = trio.Event()
 
+    async def guard(self, *, age_s_max: int, interval_s: float) -> None:
+        """Says so when work has waited too long for its claim, whatever keeps it waiting.
+
+        A task of its own, because it must speak when ``watch`` cannot.
+
+        Raises:
+            JournalFailed: As for ``watch``.
+        """
+        while True:
+            try:
+                backlog = await self.backlog()
+            except JournalFailed:
+                raise
+            except RowenError as error:
+                log.warning("backlog unknown", why=str(error))
+            else:
+                if backlog.oldest_s > age_s_max:
+                    log.warning(
+                        "vouchers wait too long for a claim",
+                        oldest_s=backlog.oldest_s,
+                        amount=backlog.amount,
+                        vouchers=backlog.vouchers,
+                        gas=self._said or "not worth it yet",
+                    )
+            await trio.sleep(interval_s)
+
     def hurry(self) -> None:
         """Has ``watch`` look at once: a payer asked to leave."""
         self._hurry.set()
+
+    async def _round(self, terms: ClaimTerms) -> None:
+        # What a former life left pending comes first: at most one claim is in flight.
+        await self._wallet.finish()
+        waiting = await self.unclaimed()
+        gas = None
+        if terms.coin_value and (waiting or terms.sweep_above):
+            gas = Gas(price_wei=await self._wallet.gas_price_wei(), coin_value=terms.coin_value)
+        choice = choose([await self._judged(each) for each in waiting], gas, terms.policy)
+        if choice.why != self._said and choice.why and not choice.channels:
+            log.warning("nothing is claimed", why=choice.why)
+        self._said = choice.why
+        await self._claim([each for each in waiting if each.channel_id in set(choice.channels)])
+        await self._sweep(terms, gas)
+
+    async def _judged(self, each: Unclaimed) -> Waiting:
+        return Waiting(
+            channel_id=each.channel_id,
+            amount=each.amount,
+            is_leaving=bool(each.unlock_at_s),
+            age_s=await self._ages.age_s(each, self._now_ms()),
+        )
+
+    async def _sweep(self, terms: ClaimTerms, gas: Gas | None) -> None:
+        if not terms.sweep_above:
+            return
+        credit = await self._escrow.credit(self._provider)
+        percent = terms.policy.gas_percent_max
+        if not is_sweep_worth(credit, terms.sweep_above, gas, SWEEP_GAS, percent):
+            return
+        if await self._escrow.payout(self._provider) == self._provider:
+            log.warning("credit is not swept", why="no payout address is set", credit=credit)
+            return
+        receipt = await self._wallet.sweep(self._provider, intent=fresh_intent("sweep"))
+        log.info("swept", credit=credit, transaction=receipt.hash.hex())
 
     async def _claim(self, waiting: Sequence[Unclaimed]) -> Settlement:
         done = Settlement()
@@ -211,6 +325,7 @@ def _unclaimed(kept: VoucherKept, view: ChannelView) -> Unclaimed:
         channel_id=kept.channel_id,
         row=Voucher.decode(kept.voucher.words).row(kept.voucher.signature),
         total=kept.total,
+        receipt_count=kept.receipt_count,
         amount=kept.total - view.claimed,
         locked=view.locked,
         unlock_at_s=view.unlock_at_s,

@@ -268,6 +268,10 @@ class Journal(Protocol):
         """The receipts numbered ``receipt_count`` and up, to send again after a reconnect."""
         ...
 
+    async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
+        """One receipt, or None when there is none of that number."""
+        ...
+
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """The newest voucher of every channel that has one, to claim."""
         ...

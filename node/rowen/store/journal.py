@@ -77,6 +77,13 @@ class SqliteJournal:
             return []
         return await self._read(self._reader.receipts, channel_id, receipt_count, None)
 
+    async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
+        """See ``Journal``."""
+        if not self._is_kept(channel_id):
+            await trio.lowlevel.checkpoint()
+            return None
+        return next(iter(await self._read(self._reader.receipts, channel_id, sequence, 1)), None)
+
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """See ``Journal``."""
         ids = [key for key in self._ids(role) if self._committer.heads[key].vouchers]

@@ -163,6 +163,12 @@ class AttemptIndex:
         nonces = sorted(key for key in self._pending if key[:2] == (chain_id, sender))
         return [number for key in nonces for number in self._nonce_to_numbers[key]]
 
+    def settled(self, chain_id: int, sender: bytes) -> list[int]:
+        """Rows with an outcome, by nonce and then oldest first."""
+        known = (key for key in self._nonce_to_numbers if key[:2] == (chain_id, sender))
+        nonces = sorted(key for key in known if key not in self._pending)
+        return [number for key in nonces for number in self._nonce_to_numbers[key]]
+
 
 class Transactions(Generic[A]):
     """The transactions of one chain."""
@@ -209,6 +215,11 @@ class Transactions(Generic[A]):
     async def pending(self, sender: bytes) -> list[A]:
         """All attempts that are not settled, by nonce and then oldest first."""
         found = await self._find(lambda index: index.pending(self._chain_id, sender))
+        return [self._read(kept) for kept in found]
+
+    async def settled(self, sender: bytes) -> list[A]:
+        """All attempts that are, by nonce and then oldest first."""
+        found = await self._find(lambda index: index.settled(self._chain_id, sender))
         return [self._read(kept) for kept in found]
 
     async def settle(self, sender: bytes, nonce: int, outcome: str) -> None:

@@ -20,6 +20,7 @@ from rowen.chain.base import (
     ChannelKey,
     ClaimResult,
     Deployment,
+    Spent,
     TxReceipt,
     pack_rows,
 )
@@ -150,6 +151,35 @@ class FakeWallet:
         for tx in sorted(self.journal.values(), key=lambda tx: tx.nonce):
             self.escrow.chain.submit(tx)
 
+    async def finish(self) -> None:
+        """See ``Wallet``."""
+        await self.recover()
+        for tx in sorted(self.journal.values(), key=lambda tx: tx.nonce):
+            await self._wait(tx)
+
+    async def gas_price_wei(self) -> int:
+        """See ``Wallet``."""
+        await self.escrow.head()
+        return self.escrow.chain.gas_price_wei
+
+    async def spent(self) -> list[Spent]:
+        """See ``Wallet``."""
+        await self.escrow.head()
+        chain, found = self.escrow.chain, []
+        for intent, tx in sorted(self.journal.items(), key=lambda item: item[1].nonce):
+            block = chain.inclusion(tx.hash)
+            if block and chain.head.number - block.ref.number >= self.confirmations:
+                found.append(
+                    Spent(
+                        kind=intent.partition("-")[0],
+                        hash=tx.hash,
+                        time_s=block.ref.timestamp_s,
+                        fee_wei=tx.gas * GAS_PRICE_WEI,
+                        has_succeeded=block.outcomes[tx.hash] is None,
+                    )
+                )
+        return found
+
     async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
         if intent not in self.journal:
@@ -274,6 +304,12 @@ class MemoryTransactionLog:
         """See ``TransactionLog``."""
         await trio.lowlevel.checkpoint()
         rows = [row for row in self.rows if row.sender == sender and row.outcome is None]
+        return sorted(rows, key=lambda row: row.nonce)
+
+    async def settled(self, sender: bytes) -> list[Attempt]:
+        """See ``TransactionLog``."""
+        await trio.lowlevel.checkpoint()
+        rows = [row for row in self.rows if row.sender == sender and row.outcome is not None]
         return sorted(rows, key=lambda row: row.nonce)
 
     async def settle(self, sender: bytes, nonce: int, outcome: Outcome) -> None:

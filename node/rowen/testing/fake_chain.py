@@ -60,6 +60,7 @@ class FakeChain:
         deployment: The escrow's constants.
         automine: Whether each transaction gets a block at once.
         mempool: Transactions that wait for a block, oldest first.
+        gas_price_wei: What it says that gas costs; what is charged is ``GAS_PRICE_WEI``.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class FakeChain:
             min_lock=min_lock,
         )
         self.automine = automine
+        self.gas_price_wei = GAS_PRICE_WEI
         self.mempool: dict[bytes, FakeTx] = {}
         self._block_time_s = block_time_s
         self._skipped_s = 0

@@ -136,6 +136,7 @@ class SimProvider(SimNode):
             journal=self.node.journal,
             escrow=self._simulation.escrow,
             wallet=wallet,
+            now_ms=self._simulation.now_ms,
         )
         return await claimer.settle()
 

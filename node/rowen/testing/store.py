@@ -154,6 +154,10 @@ class FakeJournal:
             entry for entry in self._all(channel_id, ReceiptKept) if entry.sequence >= receipt_count
         ]
 
+    async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
+        """See ``Journal``."""
+        return next(iter(await self.texts_after(channel_id, sequence)), None)
+
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """See ``Journal``."""
         await self._begin_reading()

@@ -334,3 +334,41 @@ async def test_a_wallet_after_a_crash_finds_the_transaction_of_the_one_before(
     again = await third.claim(PROVIDER.address, rows, intent="another")
     assert again.rows == (SkipReason.NOT_INCREASING,)
     assert (await shapes(world))[-1] is RowSkipped
+
+
+async def test_what_transactions_cost_is_told_by_kind(world: World) -> None:
+    """Only of those that are final; of a fee that was raised only what was mined."""
+    await lock(world)
+    wallet = world.wallet(PROVIDER)
+    assert await wallet.spent() == []
+    rows = [voucher_row(world, 3_000)]
+    claimed = await wallet.claim(PROVIDER.address, rows, intent="claim-1")
+    swept = await wallet.sweep(PROVIDER.address, intent="sweep-1")
+    spent = await world.wallet(PROVIDER).spent()
+    assert [(s.kind, s.hash, s.fee_wei) for s in spent] == [
+        ("claim", claimed.receipt.hash, claimed.receipt.fee_wei),
+        ("sweep", swept.hash, swept.fee_wei),
+    ]
+    assert [s.time_s for s in spent] == [claimed.receipt.block.timestamp_s, swept.block.timestamp_s]
+    assert all(s.has_succeeded for s in spent)
+    assert await wallet.gas_price_wei() > 0
+
+
+async def test_a_wallet_finishes_what_a_former_life_sent(world: World) -> None:
+    """It returns when nothing is in flight any more, also when nothing was."""
+    await lock(world)
+    first = world.wallet(PROVIDER, confirmations=2)
+    await first.finish()
+    with trio.move_on_after(5):
+        async with trio.open_nursery() as nursery:
+            rows = [voucher_row(world, 3_000)]
+            nursery.start_soon(partial(first.claim, PROVIDER.address, rows, intent="claim"))
+            while await world.escrow.credit(PROVIDER.address) == 0:
+                await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+    second = world.wallet(PROVIDER, confirmations=2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(second.finish)
+        await world.mine(2)
+    (spent,) = await second.spent()
+    assert (spent.kind, spent.has_succeeded) == ("claim", True)

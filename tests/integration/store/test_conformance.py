@@ -83,6 +83,7 @@ async def test_an_empty_journal_has_an_answer_to_every_question(storage: Storage
         assert await journal.vouchers("buyer") == []
         assert not await journal.is_job_known(JOB)
         assert await journal.texts_after(CHANNEL, 0) == []
+        assert await journal.receipt(CHANNEL, 0) is None
         assert [r async for r in journal.receipts_of(CHANNEL)] == []
         assert [r async for r in journal.orders_of(CHANNEL)] == []
         assert [r async for r in journal.vouchers_of(CHANNEL)] == []
@@ -115,6 +116,9 @@ async def test_long_logs_are_read_in_pages(storage: Storage) -> None:
         again = await journal.texts_after(CHANNEL, count - 3)
         assert [r.text for r in again] == [f"segment {n}. " for n in range(count - 3, count)]
         assert await journal.texts_after(CHANNEL, count) == []
+        found = [await journal.receipt(CHANNEL, n) for n in (0, count - 1)]
+        assert [r and r.sequence for r in found] == [0, count - 1]
+        assert await journal.receipt(CHANNEL, count) is None
 
 
 # --- what does not follow is refused --------------------------------------------------------
@@ -345,6 +349,7 @@ async def test_attempts_come_back_after_a_restart(storage: Storage) -> None:
         assert await log.pending(named("other", 20)) == []
         await log.settle(SENDER, 7, Outcome.SUCCEEDED)
         assert await log.pending(SENDER) == [second]
+        assert [a.intent for a in await log.settled(SENDER)] == ["lock-1", "lock-1"]
     async with storage.open() as journal:
         log = journal.transactions(31337, Attempt, Outcome)
         outcomes = [a.outcome for a in await log.attempts(SENDER, "lock-1")]
@@ -352,6 +357,7 @@ async def test_attempts_come_back_after_a_restart(storage: Storage) -> None:
         assert await log.pending(SENDER) == [second]
         other_chain = journal.transactions(1, Attempt, Outcome)
         assert await other_chain.pending(SENDER) == []
+        assert await other_chain.settled(SENDER) == []
 
 
 async def test_intent_and_nonce_determine_each_other(storage: Storage) -> None:
