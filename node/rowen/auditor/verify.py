@@ -141,7 +141,7 @@ class _Verification:
     def _read_manifest(self, folder: Folder) -> Manifest | None:
         raw, manifest, manifest_wrong = _read(folder, MANIFEST, MANIFEST_BYTES_MAX, decode_manifest)
         line, digest, checksum_wrong = _read(folder, CHECKSUM, CHECKSUM_BYTES_MAX, decode_checksum)
-        found = sha256(raw).digest() if raw is not None else b""
+        found = sha256(raw).digest() if raw else b""
         if manifest is not None and digest is not None and digest != found:
             detail = "manifest and checksum disagree: one of the two was altered"
             self._fail(MANIFEST, detail, field="sha256", expected=digest, actual=found)

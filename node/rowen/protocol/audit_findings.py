@@ -61,7 +61,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
             where.append(f"sequence {self.sequence}")
         if self.field:
             where.append(self.field)
-        text = f"{self.kind.value}: {', '.join(where)}: {self.detail}"
+        text = ": ".join(part for part in (self.kind.value, ", ".join(where), self.detail) if part)
         if self.expected or self.actual:
             text += f": expected {self.expected or 'none'}, found {self.actual or 'none'}"
         return text

@@ -326,9 +326,9 @@ class Market:
         return next(seller for seller in self.sellers if seller.id == channel_id)
 
 
-def small_market() -> Market:
+def small_market(domain: Domain = DOMAIN) -> Market:
     """Two channels, five jobs, every ending, interleaved receipts, three claims, a sweep."""
-    market = Market()
+    market = Market(domain)
     ann, bob = market.open("ann"), market.open("bob")
     ann.run(8)
     market.claim(ann)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
-from tests.unit.auditor.market import judge, small_market, write
+from tests.unit.auditor.market import DOMAIN, judge, small_market, write
 
 from rowen.auditor.collection import verify_all
-from rowen.auditor.verdict import Pins, Status, Verdict
+from rowen.auditor.verdict import Pins, Status, Verdict, lines
+from rowen.protocol.eip712 import Domain
 from rowen.protocol.evidence import CHECKSUM, MANIFEST, RECEIPTS, SNAPSHOT
+
+ELSEWHERE = Domain(DOMAIN.chain_id + 1, DOMAIN.escrow)
 
 
 def verdict_of(folder: Path) -> Verdict:
@@ -19,8 +24,8 @@ def verdict_of(folder: Path) -> Verdict:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "bundles").mkdir()
-    for name in ("alder", "birch"):
-        write(small_market(), tmp_path / "bundles" / name)
+    for name, domain in (("alder", DOMAIN), ("birch", ELSEWHERE)):
+        write(small_market(domain), tmp_path / "bundles" / name)
     return tmp_path / "bundles"
 
 
@@ -54,6 +59,34 @@ def test_a_bundle_without_its_manifest_does_not_pass_unnoticed(folder: Path) -> 
     (folder / "alder" / MANIFEST).unlink()
     (folder / "alder" / CHECKSUM).unlink()
     assert verdict_of(folder).exit_code == 2
+
+
+def test_money_that_stands_in_two_bundles_does_not_count_twice(folder: Path) -> None:
+    """A copy of a bundle under another name is named."""
+    shutil.copytree(folder / "alder", folder / "copy")
+    verdict = verdict_of(folder)
+    assert verdict.exit_code == 2
+    assert [finding.file for finding in verdict.findings] == ["copy"]
+    assert "alder" in verdict.findings[0].detail
+    assert verdict.figures.receipts == 2 * judge(folder / "alder", Pins()).figures.receipts
+
+
+def test_a_link_among_bundles_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (folder / "birch").rename(tmp_path / "elsewhere")
+    (folder / "birch").symlink_to(tmp_path / "elsewhere")
+    verdict = verdict_of(folder)
+    assert (verdict.exit_code, verdict.findings[0].file) == (2, "birch")
+    assert "link" in str(verdict.findings[0])
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\x1b[2J", b"a\nVERIFIED (exit code 0)"])
+def test_a_name_that_a_stranger_chose_is_harmless(folder: Path, name: bytes) -> None:
+    """It may be no text, or one that a terminal obeys."""
+    (folder / os.fsdecode(name)).mkdir()
+    verdict = verdict_of(folder)
+    assert verdict.exit_code == 2
+    assert verdict.to_json()
+    assert all(line.isprintable() for line in lines(verdict))
 
 
 def test_a_stray_file_among_bundles_is_malformed(folder: Path) -> None:

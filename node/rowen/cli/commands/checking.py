@@ -35,7 +35,7 @@ def audit_export(
 @audit_group.command("verify")
 def audit_verify(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder.")],
-    chain_id: Annotated[int | None, typer.Option(help="The chain it must be on.")] = None,
+    chain_id: Annotated[int | None, typer.Option(min=1, help="The chain it must be on.")] = None,
     escrow: Annotated[
         str | None, typer.Option(metavar="0x…", help="The contract it must be about.")
     ] = None,
