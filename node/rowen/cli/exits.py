@@ -58,15 +58,16 @@ def expected_error(error: BaseException) -> BaseException | None:
 
     One expected error beside others is the cause of none of them, so the first speaks for all.
     """
-    leaves = list(_leaves(error))
-    if all(isinstance(leaf, RowenError) or is_timeout(leaf) for leaf in leaves):
-        return leaves[0]
+    found = list(leaves(error))
+    if all(isinstance(each, RowenError) or is_timeout(each) for each in found):
+        return found[0]
     return None
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in the groups that nurseries wrap."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error

@@ -15,6 +15,7 @@ from rowen.cli.commands import buying, checking, selling, setting_up
 from rowen.cli.exits import SIGNAL_BASE, Exit
 from rowen.cli.output import show_error
 from rowen.cli.reporting import run_reporting
+from rowen.cli.streams import prepare, require_text
 
 app = typer.Typer(
     name="rowen",
@@ -30,6 +31,7 @@ for part in (checking, setting_up, selling, buying):
 
 def main() -> None:
     """The entry point."""
+    prepare()
     sys.exit(run_line(sys.argv[1:]))
 
 
@@ -43,6 +45,7 @@ def run_line(arguments: Sequence[str]) -> int:
 
 
 def _run(line: list[str], as_json: bool) -> int:
+    require_text(line)
     try:
         return int(app(args=line, prog_name="rowen", standalone_mode=False) or Exit.OK)
     except typer.Abort:

@@ -21,8 +21,14 @@ PLAIN_WIDTH = 160
 
 def print_json(document: msgspec.Struct) -> None:
     """Writes one document to standard output, on one line."""
-    sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
+    write_json(msgspec.json.encode(document) + b"\n")
+
+
+def write_json(encoded: bytes) -> None:
+    """Writes a document to standard output; JSON is UTF-8 whatever the terminal speaks."""
     sys.stdout.flush()
+    sys.stdout.buffer.write(encoded)
+    sys.stdout.buffer.flush()
 
 
 def console(*, stderr: bool = False) -> Console:

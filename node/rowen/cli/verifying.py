@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -10,7 +9,7 @@ from rich.text import Text
 
 from rowen.auditor.collection import verify_all
 from rowen.auditor.verdict import Pins, Status, Verdict, lines
-from rowen.cli.output import console
+from rowen.cli.output import console, write_json
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import parse_address
 
@@ -44,8 +43,7 @@ def verify_bundle(
     )
     verdict = judge(directory, pins)
     if as_json:
-        sys.stdout.write(verdict.to_json().decode())
-        sys.stdout.flush()
+        write_json(verdict.to_json())
     else:
         print_verdict(console(), verdict)
     return verdict.exit_code
