@@ -2,13 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowen.chain.contract import artifact, decode_event, encode_call, encode_claim
+from rowen.chain.calls import escrow, stake, token
+from rowen.chain.codec import Call
+from rowen.chain.contract import artifact, decode_event, decode_revert
 from rowen.chain.devnet import devnet_key, open_devnet
 from rowen.chain.events import Claimed, Locked
 from rowen.chain.foreign import recursion_limit_kept
@@ -27,28 +31,74 @@ HASHES = st.binary(min_size=32, max_size=32)
 @pytest.fixture(scope="module")
 def theirs() -> Any:
     """web3's own view of the escrow's ABI."""
+    return contract_of("RowenEscrow")
+
+
+@cache
+def contract_of(name: str) -> Any:
+    """web3's own view of a contract's ABI."""
     with recursion_limit_kept():
         from web3 import Web3
 
-    return Web3().eth.contract(abi=artifact("RowenEscrow").abi)
+    return Web3().eth.contract(abi=artifact(name).abi)
 
 
-@given(provider=ADDRESSES, signer=ADDRESSES, amount=AMOUNTS, r=HASHES, s=HASHES)
-def test_calls_are_what_web3_would_send(
-    theirs: Any, provider: bytes, signer: bytes, amount: int, r: bytes, s: bytes
-) -> None:
-    arguments = (provider, signer, amount, 2**64 - 1, 28, r, s)
-    ours = encode_call(
-        "lockWithPermit(address,address,uint96,uint256,uint8,bytes32,bytes32)", *arguments
-    )
-    shown = [format_address(provider), format_address(signer), *arguments[2:]]
-    assert to_hex(ours) == theirs.encode_abi("lockWithPermit", shown)
+CALLS = [
+    (contract, entry["name"])
+    for contract in ("RowenEscrow", "RowenStake", "TestUSDC")
+    for entry in artifact(contract).abi
+    if entry["type"] == "function"
+]
+MODULES = {"RowenEscrow": escrow, "RowenStake": stake, "TestUSDC": token}
 
 
-@given(provider=ADDRESSES, rows=st.binary(max_size=400))
-def test_a_claim_is_what_web3_would_send(theirs: Any, provider: bytes, rows: bytes) -> None:
-    expected = theirs.encode_abi("claim", [format_address(provider), rows])
-    assert to_hex(encode_claim(provider, rows)) == expected
+def binding_of(contract: str, name: str) -> Callable[..., Call[Any]]:
+    """Our function of that call."""
+    module = MODULES[contract]
+    found = [
+        each
+        for each in vars(module).values()
+        if callable(each) and (each.__doc__ or "") == f"``{name}``."
+    ]
+    (binding,) = found
+    return binding  # type: ignore[no-any-return]  # found by its text
+
+
+def values_of(argument: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values of one argument, as ours takes them."""
+    kind = argument["type"]
+    if kind == "tuple[]":
+        return st.lists(values_of(argument | {"type": "tuple"}), max_size=3).map(tuple)
+    if kind == "tuple":
+        return st.tuples(*(values_of(each) for each in argument["components"]))
+    if kind == "bytes":
+        return st.binary(max_size=100)
+    if kind == "string":
+        return st.text(max_size=40)
+    if kind.startswith("uint"):
+        return st.integers(0, 2 ** int(kind[4:]) - 1)
+    return ADDRESSES if kind == "address" else HASHES
+
+
+def as_theirs(argument: dict[str, Any], value: Any) -> Any:
+    """The same value as web3 takes it."""
+    if argument["type"] == "tuple[]":
+        return [as_theirs(argument | {"type": "tuple"}, each) for each in value]
+    if argument["type"] == "tuple":
+        return tuple(map(as_theirs, argument["components"], value))
+    return format_address(value) if argument["type"] == "address" else value
+
+
+@pytest.mark.parametrize(("contract", "name"), CALLS)
+@given(data=st.data())
+def test_every_call_is_what_web3_would_send(contract: str, name: str, data: st.DataObject) -> None:
+    """Of every function of every contract, tuples, arrays and bytes among them."""
+    (entry,) = (e for e in artifact(contract).abi if e.get("name") == name)
+    values = [data.draw(values_of(each)) for each in entry["inputs"]]
+    call = binding_of(contract, name)(*values)
+    shown = [as_theirs(each, value) for each, value in zip(entry["inputs"], values, strict=True)]
+    assert to_hex(call.data) == contract_of(contract).encode_abi(name, shown)
+    assert [o["type"].replace("tuple", "") for o in entry["outputs"]] == list(call.returns)
 
 
 @given(a=ADDRESSES, b=ADDRESSES, c=ADDRESSES, total=AMOUNTS, count=st.integers(0, 2**32 - 1))
@@ -91,16 +141,26 @@ def test_an_event_of_the_wrong_shape_is_a_value_error_and_another_contracts_is_n
         assert decode_event(topics, b"", block=0, index=0, tx_hash=b"") is None
 
 
-def test_every_event_and_error_of_the_contract_is_known_to_us() -> None:
+def test_every_event_and_error_of_the_contracts_is_known_to_us() -> None:
     """A contract that grows an event must not find us deaf to it."""
-    from rowen.chain.contract import _TOPIC_TO_EVENT
+    from rowen.chain.contract import _TOPIC_TO_EVENT, _TOPIC_TO_STAKE_EVENT
 
-    topics = {
-        keccak(f"{entry['name']}({','.join(i['type'] for i in entry['inputs'])})".encode())
-        for entry in artifact("RowenEscrow").abi
-        if entry["type"] == "event" and entry["name"] != "EIP712DomainChanged"
-    }
-    assert topics == set(_TOPIC_TO_EVENT)
+    for contract, known in (
+        ("RowenEscrow", _TOPIC_TO_EVENT),
+        ("RowenStake", _TOPIC_TO_STAKE_EVENT),
+    ):
+        entries = artifact(contract).abi
+        signatures = {
+            (e["type"], e["name"]): f"{e['name']}({','.join(i['type'] for i in e['inputs'])})"
+            for e in entries
+            if e["type"] in ("event", "error") and e["name"] != "EIP712DomainChanged"
+        }
+        topics = {keccak(s.encode()) for (kind, _), s in signatures.items() if kind == "event"}
+        assert topics == set(known)
+        for (kind, name), signature in signatures.items():
+            if kind == "error":
+                words = bytes(32) * (signature.count(",") + (not signature.endswith("()")))
+                assert decode_revert("x", keccak(signature.encode())[:4] + words).error == name
 
 
 def test_web3_would_send_a_transaction_again_if_it_might_retry() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,6 +87,13 @@ def test_the_hash_covers_every_source(export_abi: ModuleType, tmp_path: Path) ->
         seen.add(export_abi.source_sha256(tmp_path))
 
     assert len(seen) == 6
+
+
+def test_the_typed_calls_are_of_the_shipped_abi() -> None:
+    """After a change of the ABI: `python tools/bindings.py`, which `npm run abi` does too."""
+    command = [sys.executable, str(ROOT / "tools" / "bindings.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_storage_slots_that_proofs_rely_on() -> None:

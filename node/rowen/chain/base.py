@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import uuid4
 
 from rowen.chain.events import Claimed, Event, RowSkipped, SkipReason
@@ -23,6 +23,10 @@ from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.statements import Release
+
+if TYPE_CHECKING:
+    from rowen.chain.authorizations import Funding, Permit, TokenFacts
+    from rowen.chain.calls.escrow import Lock, LockPart
 
 CLAIM_ROW_BYTES = 132
 """``payer 20 | total 12 | receiptCount 4 | receiptsRoot 32 | r 32 | vs 32`` bytes, packed."""
@@ -234,8 +238,16 @@ class Escrow(Protocol):
         """Where the provider's earnings go now, 20 bytes."""
         ...
 
+    async def pending_payout(self, provider: bytes) -> tuple[bytes, int]:
+        """The payout address that waits to take over, and its Unix time; zeros if none does."""
+        ...
+
     async def token_balance(self, address: bytes) -> int:
         """Tokens an address holds now, token units."""
+        ...
+
+    async def token_facts(self, owner: bytes) -> TokenFacts:
+        """What the token lets this owner do by signature, now."""
         ...
 
     async def balance_wei(self, address: bytes) -> int:
@@ -280,8 +292,71 @@ class Wallet(Protocol):
         """Every final transaction of this key that this journal knows, oldest first."""
         ...
 
-    async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
-        """Moves tokens into our channel with (provider, signer), by permit in one transaction."""
+    async def lock(
+        self,
+        provider: bytes,
+        signer: bytes,
+        amount: int,
+        *,
+        intent: str,
+        by: Funding | None = None,
+    ) -> TxReceipt:
+        """Moves tokens into our channel with (provider, signer).
+
+        Args:
+            provider: 20 bytes.
+            signer: Session key, 20 bytes.
+            amount: Token units.
+            intent: See the class.
+            by: How; by default the first way that the token takes, so that one transaction
+                does it where that is possible: permit, authorization, Permit2, approve.
+        """
+        ...
+
+    async def lock_many(self, parts: Sequence[LockPart], *, intent: str) -> TxReceipt:
+        """``lock`` for many channels, all or none; one transaction, and one for an allowance."""
+        ...
+
+    async def lock_for(
+        self,
+        wanted: Lock,
+        signature: bytes,
+        *,
+        by: Funding,
+        intent: str,
+        permit: Permit | None = None,
+    ) -> TxReceipt:
+        """``lock`` for another payer, who signed; we pay the gas.
+
+        Args:
+            wanted: What the payer wants.
+            signature: Of a key 65 bytes, of a wallet any.
+            by: What was signed: ``APPROVE`` and ``PERMIT`` a lock out of the allowance.
+            intent: See the class.
+            permit: With ``PERMIT``: the allowance to give the escrow before, unless it has it.
+        """
+        ...
+
+    async def request_unlock_for(
+        self, channel: ChannelKey, deadline_s: int, signature: bytes, *, intent: str
+    ) -> TxReceipt:
+        """``request_unlock`` for another payer, who signed."""
+        ...
+
+    async def cancel_unlock_for(
+        self,
+        channel: ChannelKey,
+        unlock_at_s: int,
+        deadline_s: int,
+        signature: bytes,
+        *,
+        intent: str,
+    ) -> TxReceipt:
+        """``cancel_unlock`` of the request due at ``unlock_at_s``, for a payer who signed."""
+        ...
+
+    async def revoke_authorization(self, digest: bytes, *, intent: str) -> TxReceipt:
+        """Voids what we signed for ``lock_for`` or an unlock and nobody has sent yet."""
         ...
 
     async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:

@@ -1,21 +1,23 @@
-"""The contracts' ABI by hand: call data out, events and errors in. Pure; needs no web3.
+"""The contracts as they were compiled: code, storage, events and errors. Pure; needs no web3.
 
-All arguments of our calls but one are single 32-byte words, so an encoder is four lines, and
-decoding a log by hand is 20 times faster than web3's. ``tests/test_assumptions_chain.py``
-holds both against web3. Source: https://docs.soliditylang.org/en/v0.8.37/abi-spec.html
+What a call looks like is in ``rowen.chain.calls``, which is made from the same files. Decoding
+a log by hand is 20 times faster than web3's; ``tests/test_assumptions_chain.py`` holds it
+against web3.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rowen.chain.base import Reverted
+from rowen.chain.codec import WORD, selector
 from rowen.chain.events import (
+    Bonded,
     Claimed,
     Event,
     Locked,
@@ -25,14 +27,17 @@ from rowen.chain.events import (
     Released,
     RowSkipped,
     SkipReason,
+    Slashed,
     Swept,
+    UnbondCancelled,
+    UnbondRequested,
     UnlockCancelled,
     Unlocked,
     UnlockRequested,
+    Withdrawn,
 )
+from rowen.protocol.fraud import Offence
 from rowen.protocol.ids import keccak
-
-WORD: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Artifact:
 
 @cache
 def artifact(contract: str) -> Artifact:
-    """``RowenEscrow`` or ``TestUSDC``."""
+    """``RowenEscrow``, ``RowenStake`` or ``TestUSDC``."""
     path = resources.files("rowen.chain") / "abi" / f"{contract}.json"
     built = json.loads(path.read_bytes())
     references = [place for places in built["immutableReferences"].values() for place in places]
@@ -94,68 +99,52 @@ def encode_words(*values: int | bytes) -> bytes:
         raise ValueError(f"a value is outside uint256: {error}") from error
 
 
-def encode_call(signature: str, *values: int | bytes) -> bytes:
-    """Call data for a function whose arguments are all single words.
+def _event_table(contract: str, kinds: Sequence[type[Event]]) -> dict[bytes, _Shape]:
+    """From a log's first topic to how it is read.
 
-    Args:
-        signature: Such as ``sweep(address)``.
-        values: Its arguments.
+    A class is named as its event, and its own fields stand in the order of the arguments,
+    indexed ones first; a difference from the ABI is a defect that shows on import.
     """
-    return keccak(signature.encode())[:4] + encode_words(*values)
+    entries = {e["name"]: e for e in artifact(contract).abi if e["type"] == "event"}
+    table = {}
+    for kind in kinds:
+        inputs = entries[kind.__name__]["inputs"]
+        names = [field.name for field in fields(kind)][len(fields(Event)) :]
+        indexed = [argument["indexed"] for argument in inputs]
+        assert indexed == sorted(indexed, reverse=True), f"{kind.__name__}: indexed come first"
+        signature = f"{kind.__name__}({','.join(argument['type'] for argument in inputs)})"
+        arguments = tuple(
+            (name, _KIND_OF_ENUM.get(argument["internalType"], argument["type"]))
+            for name, argument in zip(names, inputs, strict=True)
+        )
+        table[keccak(signature.encode())] = _Shape(kind, sum(indexed), arguments)
+    return table
 
 
-def encode_claim(provider: bytes, rows: bytes) -> bytes:
-    """Call data of ``claim(address,bytes)``."""
-    padding = bytes(-len(rows) % WORD)
-    head = encode_call("claim(address,bytes)", provider, 2 * WORD, len(rows))
-    return head + rows + padding
+class _Shape(NamedTuple):
+    kind: type[Event]
+    indexed: int
+    arguments: tuple[tuple[str, str], ...]
 
 
-_ADDRESS, _BYTES32, _UINT, _REASON = "address", "bytes32", "uint", "reason"
+_REASON: Final = "reason"
+_OFFENCE: Final = "offence"
+_KIND_OF_ENUM: Final = {"enum SkipReason": _REASON, "enum Offence": _OFFENCE}
 
-# Event class → (signature, indexed arguments, kind of each argument). Indexed arguments
-# come first in all of them, and arguments stand in the order of the class's own fields.
-_EVENTS: Final[dict[type[Event], tuple[str, int, tuple[str, ...]]]] = {
-    Locked: (
-        "Locked(bytes32,address,address,address,uint96,uint96)",
-        3,
-        (_BYTES32, _ADDRESS, _ADDRESS, _ADDRESS, _UINT, _UINT),
-    ),
-    Claimed: (
-        "Claimed(address,address,address,uint96,uint32,bytes32)",
-        2,
-        (_ADDRESS, _ADDRESS, _ADDRESS, _UINT, _UINT, _BYTES32),
-    ),
-    RowSkipped: ("RowSkipped(address,uint256,uint8)", 2, (_ADDRESS, _UINT, _REASON)),
-    Swept: ("Swept(address,address,uint256)", 2, (_ADDRESS, _ADDRESS, _UINT)),
-    PayoutRequested: (
-        "PayoutRequested(address,address,uint64)",
-        2,
-        (_ADDRESS, _ADDRESS, _UINT),
-    ),
-    PayoutChanged: ("PayoutChanged(address,address)", 2, (_ADDRESS, _ADDRESS)),
-    PayoutVetoed: ("PayoutVetoed(address,address)", 2, (_ADDRESS, _ADDRESS)),
-    UnlockRequested: ("UnlockRequested(bytes32,uint64)", 1, (_BYTES32, _UINT)),
-    UnlockCancelled: ("UnlockCancelled(bytes32)", 1, (_BYTES32,)),
-    Unlocked: ("Unlocked(bytes32,uint96)", 1, (_BYTES32, _UINT)),
-    Released: ("Released(bytes32,uint96)", 1, (_BYTES32, _UINT)),
-}
+ESCROW_EVENTS: Final = (
+    Locked, Claimed, RowSkipped, Swept, PayoutRequested, PayoutChanged, PayoutVetoed,
+    UnlockRequested, UnlockCancelled, Unlocked, Released,
+)  # fmt: skip
+STAKE_EVENTS: Final = (Bonded, UnbondRequested, UnbondCancelled, Withdrawn, Slashed)
 
-_TOPIC_TO_EVENT: Final = {
-    keccak(signature.encode()): (
-        kind,
-        indexed,
-        tuple(
-            zip([field.name for field in fields(kind)][len(fields(Event)) :], kinds, strict=True)
-        ),
-    )
-    for kind, (signature, indexed, kinds) in _EVENTS.items()
-}
+_TOPIC_TO_EVENT: Final = _event_table("RowenEscrow", ESCROW_EVENTS)
+_TOPIC_TO_STAKE_EVENT: Final = _event_table("RowenStake", STAKE_EVENTS)
+_KIND_TO_TOPIC: Final = {shape.kind: topic for topic, shape in _TOPIC_TO_EVENT.items()}
 
 
 def topic_of(kind: type[Event]) -> bytes:
     """First topic of the logs of an event, 32 bytes."""
-    return keccak(_EVENTS[kind][0].encode())
+    return _KIND_TO_TOPIC[kind]
 
 
 def decode_event(
@@ -166,7 +155,24 @@ def decode_event(
     Raises:
         ValueError: It has such an event's topic and not its shape.
     """
-    found = _TOPIC_TO_EVENT.get(topics[0]) if topics else None
+    return _decode(_TOPIC_TO_EVENT, topics, data, block=block, index=index, tx_hash=tx_hash)
+
+
+def decode_stake_event(
+    topics: Sequence[bytes], data: bytes, *, block: int, index: int, tx_hash: bytes
+) -> Event | None:
+    """One log of the stake as a value; None if it is none of the stake's events.
+
+    Raises:
+        ValueError: It has such an event's topic and not its shape.
+    """
+    return _decode(_TOPIC_TO_STAKE_EVENT, topics, data, block=block, index=index, tx_hash=tx_hash)
+
+
+def _decode(
+    table: Mapping[bytes, _Shape], topics: Sequence[bytes], data: bytes, **place: Any
+) -> Event | None:
+    found = table.get(topics[0]) if topics else None
     if found is None:
         return None
     kind, indexed, arguments = found
@@ -178,28 +184,30 @@ def decode_event(
     values: dict[str, Any] = {}
     for position, (name, kind_of_value) in enumerate(arguments):
         values[name] = _decode_word(kind_of_value, words[WORD * position : WORD * (position + 1)])
-    return kind(block=block, index=index, tx_hash=tx_hash, **values)
+    return kind(**place, **values)
 
 
 def _decode_word(kind: str, word: bytes) -> int | bytes:
-    if kind == _BYTES32:
+    if kind == "bytes32":
         return word
-    if kind == _ADDRESS:
+    if kind == "address":
         return word[12:]
     number = int.from_bytes(word, "big")
+    if kind == _OFFENCE:
+        return Offence(number)
     return SkipReason(number) if kind == _REASON else number
 
 
 @cache
 def _selector_to_error() -> dict[bytes, tuple[str, tuple[str, ...]]]:
-    entries = [*artifact("RowenEscrow").abi, *artifact("TestUSDC").abi]
-    table = {}
-    for entry in entries:
-        if entry["type"] == "error":
-            kinds = tuple(argument["type"] for argument in entry["inputs"])
-            signature = f"{entry['name']}({','.join(kinds)})"
-            table[keccak(signature.encode())[:4]] = (entry["name"], kinds)
-    return table
+    # An error of one name has one meaning in all of them, and so one selector.
+    return {
+        selector(entry["name"], kinds): (entry["name"], kinds)
+        for contract in ("RowenEscrow", "RowenStake", "TestUSDC")
+        for entry in artifact(contract).abi
+        if entry["type"] == "error"
+        for kinds in [tuple(argument["type"] for argument in entry["inputs"])]
+    }
 
 
 def decode_revert(call: str, data: bytes) -> Reverted:
@@ -214,7 +222,6 @@ def decode_revert(call: str, data: bytes) -> Reverted:
     if len(words) != WORD * len(kinds):
         return Reverted(call, name or f"0x{data[:4].hex()}")
     arguments = [
-        _decode_word(_UINT if kind.startswith("uint") else kind, words[WORD * i : WORD * (i + 1)])
-        for i, kind in enumerate(kinds)
+        _decode_word(kind, words[WORD * i : WORD * (i + 1)]) for i, kind in enumerate(kinds)
     ]
     return Reverted(call, name or (f"0x{data[:4].hex()}" if data else ""), tuple(arguments))

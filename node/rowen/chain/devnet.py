@@ -1,4 +1,4 @@
-"""A chain of one's own on loopback: anvil with a test token and the escrow, for demos and tests.
+"""A chain of one's own on loopback: anvil with a test token, escrow and stake, for demos and tests.
 
 Anvil ends with its owner, however the owner ends. A small shell stands between the two and
 reads a pipe whose other end only this process holds: closing it, on leaving the context or by
@@ -23,7 +23,8 @@ from typing import Final, TextIO
 import trio
 
 from rowen.chain.base import Deployment
-from rowen.chain.contract import artifact, encode_call, encode_words
+from rowen.chain.calls import token as token_calls
+from rowen.chain.contract import artifact, encode_words
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import Rpc, from_hex, quantity, to_hex
 from rowen.protocol.errors import Unavailable, UserError
@@ -93,16 +94,18 @@ class Devnet:
         rpc: A connection to it, closed when the devnet ends.
         deployment: The escrow on it.
         operator: An account that anvil signs for; pays for minting and mining.
+        stake: The stake beside the escrow, 20 bytes; b"" where nobody needs to know it.
     """
 
     url: str
     rpc: Rpc
     deployment: Deployment
     operator: bytes
+    stake: bytes = b""
 
     async def mint(self, to: bytes, amount: int) -> None:
         """Gives test tokens, token units."""
-        call = encode_call("mint(address,uint256)", to, amount)
+        call = token_calls.mint(to, amount).data
         await _transact(self.rpc, self.operator, self.deployment.token, call)
 
     async def set_balance_wei(self, address: bytes, balance_wei: int) -> None:
@@ -132,6 +135,8 @@ async def open_devnet(
     unlock_delay_s: int = 3_600,
     payout_delay_s: int = 7_200,
     min_lock: int = 1_000,
+    unbond_delay_s: int = 7_200,
+    penalty: int = 10_000_000,
 ) -> AsyncIterator[Devnet]:
     """Runs a devnet for as long as the context is open.
 
@@ -144,6 +149,8 @@ async def open_devnet(
             constants, in a kept state, stand at other addresses.
         payout_delay_s: See ``Deployment``.
         min_lock: See ``Deployment``.
+        unbond_delay_s: See ``StakeDeployment``.
+        penalty: See ``StakeDeployment``.
 
     Raises:
         UserError: No anvil, or the port is taken.
@@ -161,7 +168,10 @@ async def open_devnet(
         try:
             (operator, *_) = [from_hex(a, 20) for a in await rpc.call("eth_accounts")]
             deployment = await _deploy(rpc, operator, unlock_delay_s, payout_delay_s, min_lock)
-            yield Devnet(url, rpc, deployment, operator)
+            constants = encode_words(deployment.domain.escrow, unbond_delay_s, penalty)
+            code = artifact("RowenStake").bytecode + constants
+            stake = await _create2(rpc, operator, code)
+            yield Devnet(url, rpc, deployment, operator, stake)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
                 await rpc.aclose()
@@ -222,7 +232,7 @@ def _start_failure(command: list[str], output: deque[str]) -> Exception:
 async def _deploy(
     rpc: Rpc, operator: bytes, unlock_delay_s: int, payout_delay_s: int, min_lock: int
 ) -> Deployment:
-    """Puts both contracts where their code and constants say; finds them there after a restart."""
+    """Puts token and escrow where code and constants say; finds them there after a restart."""
     token = await _create2(rpc, operator, artifact("TestUSDC").bytecode)
     constants = encode_words(token, unlock_delay_s, payout_delay_s, min_lock)
     escrow = await _create2(rpc, operator, artifact("RowenEscrow").bytecode + constants)

@@ -11,10 +11,14 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
+from rowen.chain.authorizations import PERMIT2, TokenFacts
 from rowen.chain.base import BlockRef, Deployment
-from rowen.chain.contract import artifact, decode_event, encode_call
+from rowen.chain.calls import escrow as calls
+from rowen.chain.calls import token as token_calls
+from rowen.chain.codec import Call
+from rowen.chain.contract import artifact, decode_event
 from rowen.chain.events import Event
-from rowen.chain.rpc import Rpc, from_hex, quantity, to_hex
+from rowen.chain.rpc import Rpc, RpcError, from_hex, quantity, to_hex
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Unavailable, UserError
@@ -52,18 +56,14 @@ class RpcEscrow:
             min_lock=0,
         ))  # fmt: skip
         height = await trial._height()
-        token, unlock_delay_s, payout_delay_s, min_lock = [
-            await trial._view(signature, at=height)
-            for signature in ("token()", "unlockDelay()", "payoutDelay()", "minLock()")
-        ]
         return cls(
             endpoints,
             Deployment(
                 domain=Domain(chain_id, escrow),
-                token=token.to_bytes(32, "big")[12:],
-                unlock_delay_s=unlock_delay_s,
-                payout_delay_s=payout_delay_s,
-                min_lock=min_lock,
+                token=await trial.view(calls.token(), at=height),
+                unlock_delay_s=await trial.view(calls.unlock_delay(), at=height),
+                payout_delay_s=await trial.view(calls.payout_delay(), at=height),
+                min_lock=await trial.view(calls.min_lock(), at=height),
             ),
         )
 
@@ -126,13 +126,13 @@ class RpcEscrow:
         if height < 0 or not channel_ids:
             return [EMPTY] * len(channel_ids)
         to = to_hex(self.deployment.domain.escrow)
-        calls: list[tuple[str, tuple[object, ...]]] = [
-            ("eth_call", ({"to": to, "data": to_hex(call)}, hex(height)))
-            for call in (encode_call("channels(bytes32)", each) for each in channel_ids)
+        questions: list[tuple[str, tuple[object, ...]]] = [
+            ("eth_call", ({"to": to, "data": to_hex(calls.channels(each).data)}, hex(height)))
+            for each in channel_ids
         ]
 
         async def read(rpc: Rpc) -> list[ChannelView]:
-            answers = await rpc.batch(calls)
+            answers = await rpc.batch(questions)
             with rpc.reading("channels"):
                 return [_read_channel(from_hex(answer)) for answer in answers]
 
@@ -141,15 +141,40 @@ class RpcEscrow:
 
     async def credit(self, provider: bytes) -> int:
         """See ``Escrow``."""
-        return await self._view("creditOf(address)", provider)
+        return await self.view(calls.credit_of(provider))
 
     async def payout(self, provider: bytes) -> bytes:
         """See ``Escrow``."""
-        return (await self._view("payoutOf(address)", provider)).to_bytes(32, "big")[12:]
+        return await self.view(calls.payout_of(provider))
+
+    async def pending_payout(self, provider: bytes) -> tuple[bytes, int]:
+        """See ``Escrow``."""
+        return await self.view(calls.pending_payout_of(provider))
 
     async def token_balance(self, address: bytes) -> int:
         """See ``Escrow``."""
-        return await self._view("balanceOf(address)", address, to=self.deployment.token)
+        return await self.view(token_calls.balance_of(address), to=self.deployment.token)
+
+    async def token_facts(self, owner: bytes) -> TokenFacts:
+        """See ``Escrow``."""
+        separator = await self._maybe(token_calls.domain_separator())
+        nonce = await self._maybe(token_calls.nonces(owner))
+        state = await self._maybe(token_calls.authorization_state(owner, bytes(32)))
+        permit2 = await self.code(PERMIT2)
+        spenders = (self.deployment.domain.escrow, PERMIT2)
+        allowances = [
+            await self.view(token_calls.allowance(owner, spender), to=self.deployment.token)
+            for spender in spenders
+        ]
+        return TokenFacts(
+            domain_separator=separator,
+            name=await self._maybe(token_calls.name()) or "",
+            version=await self._maybe(token_calls.version()) or "",
+            permit_nonce=None if separator is None else nonce,
+            takes_authorizations=separator is not None and state is not None,
+            allowance=allowances[0],
+            permit2_allowance=allowances[1] if permit2 else None,
+        )
 
     async def balance_wei(self, address: bytes) -> int:
         """See ``Escrow``."""
@@ -170,21 +195,49 @@ class RpcEscrow:
 
         return min(await self._from_all(read))
 
-    async def _view(
-        self, signature: str, *values: int | bytes, to: bytes | None = None, at: int | None = None
-    ) -> int:
-        """A function of the escrow (or of ``to``) that returns one word."""
+    async def code(self, address: bytes) -> bytes:
+        """The code at an address now; b"" if there is none."""
+        height = await self._height()
+
+        async def read(rpc: Rpc) -> bytes:
+            answer = await rpc.call("eth_getCode", to_hex(address), hex(height))
+            with rpc.reading("eth_getCode"):
+                return from_hex(answer)
+
+        return await self._agreed(read, "eth_getCode")
+
+    async def view(self, call: Call[T], *, to: bytes | None = None, at: int | None = None) -> T:
+        """What a function of the escrow, or of ``to``, returns now, or at a height.
+
+        Raises:
+            RpcError: The call reverts.
+            Unavailable: The chain cannot be asked, or endpoints disagree.
+        """
         height = await self._height() if at is None else at
-        call = encode_call(signature, *values)
 
-        async def read(rpc: Rpc) -> int:
-            raw = await self._eth_call(rpc, to or self.deployment.domain.escrow, call, height)
-            with rpc.reading(signature):
-                if len(raw) != 32:
-                    raise ValueError(f"{len(raw)} bytes, expected 32")
-                return int.from_bytes(raw, "big")
+        async def read(rpc: Rpc) -> T:
+            raw = await self._eth_call(rpc, to or self.deployment.domain.escrow, call.data, height)
+            with rpc.reading(call.name):
+                return call.read(raw)
 
-        return await self._agreed(read, signature)
+        return await self._agreed(read, call.name)
+
+    async def _maybe(self, call: Call[T]) -> T | None:
+        """What the token returns, or None when it does not know the function."""
+        height = await self._height()
+
+        async def read(rpc: Rpc) -> T | None:
+            try:
+                raw = await self._eth_call(rpc, self.deployment.token, call.data, height)
+                return call.read(raw)
+            except RpcError as error:
+                if not error.data and "revert" not in error.reason:
+                    raise
+                return None
+            except ValueError:
+                return None
+
+        return await self._agreed(read, call.name)
 
     @staticmethod
     async def _eth_call(rpc: Rpc, to: bytes, call: bytes, height: int) -> bytes:
@@ -280,13 +333,13 @@ def read_block(answer: Any) -> BlockRef:
     )
 
 
-def read_log(log: Any) -> Event | None:
-    """A log as JSON-RPC gives it; None if it is no event of the escrow's.
+def read_log(log: Any, decode: Callable[..., Event | None] = decode_event) -> Event | None:
+    """A log as JSON-RPC gives it; None if it is no event of the contract's.
 
     Raises:
         ValueError, TypeError, KeyError: It is none.
     """
-    return decode_event(
+    return decode(
         [bytes.fromhex(topic[2:]) for topic in log["topics"]],
         bytes.fromhex(log["data"][2:]),
         block=int(log["blockNumber"], 16),

@@ -1,10 +1,11 @@
-"""The escrow's events as values. Amounts are token units, addresses 20 and hashes 32 bytes."""
+"""The contracts' events as values. Amounts are token units, addresses 20 and hashes 32 bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
 
+from rowen.protocol.fraud import Offence
 from rowen.protocol.ids import channel_id_of
 
 
@@ -22,7 +23,7 @@ class SkipReason(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Base of the escrow's events.
+    """Base of all events.
 
     Attributes:
         block: Height.
@@ -136,3 +137,51 @@ class Released(Event):
 
     channel_id: bytes
     amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bonded(Event):
+    """``sender`` added ``amount`` to the provider's bond, then ``bonded`` in all."""
+
+    provider: bytes
+    sender: bytes
+    amount: int
+    bonded: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnbondRequested(Event):
+    """The provider wants part of its bond back; ``leaving`` in all is due at ``leave_at_s``."""
+
+    provider: bytes
+    leaving: int
+    leave_at_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnbondCancelled(Event):
+    """The provider took that back."""
+
+    provider: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Event):
+    """The delay ran out and ``amount`` of the bond went to ``payout``."""
+
+    provider: bytes
+    payout: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slashed(Event):
+    """The provider lost ``burned`` and ``reward``, the latter to the reporter."""
+
+    provider: bytes
+    reporter: bytes
+    offence: Offence
+    channel_id: bytes
+    sequence: int
+    burned: int
+    reward: int

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rowen.chain.base import BlockRef, Reverted, TxReceipt
-from rowen.chain.contract import decode_revert
+from rowen.chain.contract import decode_revert, decode_stake_event
 from rowen.chain.escrow import read_block, read_log
 from rowen.chain.events import Event
 from rowen.chain.rpc import Rpc, RpcError, from_hex, quantity, to_hex
@@ -16,7 +16,7 @@ from rowen.chain.transactions import Attempt, Transaction
 
 @dataclass(frozen=True, slots=True)
 class Mined:
-    """A transaction that succeeded, with the escrow's events in it."""
+    """A transaction that succeeded, with the events of the contract that was called."""
 
     receipt: TxReceipt
     events: list[Event]
@@ -45,7 +45,11 @@ def read_mined(receipt: Any, block: BlockRef) -> Mined:
         ValueError, TypeError, KeyError: It is none.
     """
     gas_used = quantity(receipt["gasUsed"])
-    events = [read_log(entry) for entry in receipt["logs"] if entry["address"] == receipt["to"]]
+    events = [
+        read_log(entry) or read_log(entry, decode_stake_event)
+        for entry in receipt["logs"]
+        if entry["address"] == receipt["to"]
+    ]
     return Mined(
         TxReceipt(
             hash=from_hex(receipt["transactionHash"], 32),

@@ -125,6 +125,10 @@ class Sender:
                 await self._send(attempt)
         return await self._follow(call, attempts)
 
+    async def resume(self, call: str, intent: str) -> Mined:
+        """Follows the transaction that a known intent has; raises as ``submit``."""
+        return await self.submit(call, intent, b"", b"")
+
     async def is_known(self, intent: str) -> bool:
         """Whether the intent has a transaction that was, or can still be, mined."""
         return bool((await self._open(intent))[1])

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from rowen.chain.authorizations import Funding, Permit
 from rowen.chain.base import ChannelKey, ClaimResult, Spent, TxReceipt, pack_rows
-from rowen.chain.contract import encode_call, encode_claim, encode_words
+from rowen.chain.calls import escrow as calls
+from rowen.chain.calls.escrow import Lock, LockPart
+from rowen.chain.codec import Call
 from rowen.chain.escrow import RpcEscrow
+from rowen.chain.funding import Funder
 from rowen.chain.mined import Mined
-from rowen.chain.rpc import RpcError, from_hex, to_hex
 from rowen.chain.sender import Sender
 from rowen.chain.spending import read_spent
+from rowen.chain.stake import RpcStake, RpcStakeWallet
 from rowen.chain.transactions import FeePolicy, TransactionLog
-from rowen.protocol.errors import UserError
-from rowen.protocol.ids import format_address, keccak
+from rowen.protocol.ids import format_address
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Release
-
-PERMIT_LIFE_S: Final = 86_400
-"""A permit outlives a stuck transaction, and not its purpose."""
-
-_PERMIT_TYPE_HASH: Final = keccak(
-    b"Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
-)
 
 # Gas of a claim, rounded up from the measured 46,830 for one row and 14,214 for each of a
 # hundred, and 17,100 more for a provider's first credit. The estimate alone could be too low:
@@ -70,6 +66,11 @@ class RpcWallet:
             confirmations=confirmations,
             policy=policy or FeePolicy(),
         )
+        self._funder = Funder(escrow, key, self._sender)
+
+    def on_stake(self, stake: RpcStake) -> RpcStakeWallet:
+        """The same key's hand on the stake."""
+        return RpcStakeWallet(stake, self._sender)
 
     def __repr__(self) -> str:
         return f"RpcWallet({format_address(self.address)})"
@@ -90,31 +91,62 @@ class RpcWallet:
         """See ``Wallet``."""
         return await read_spent(self._rpc, await self._journal.settled(self.address))
 
-    async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
+    async def lock(
+        self,
+        provider: bytes,
+        signer: bytes,
+        amount: int,
+        *,
+        intent: str,
+        by: Funding | None = None,
+    ) -> TxReceipt:
         """See ``Wallet``."""
-        if await self._sender.is_known(intent):  # with the permit it has
-            return (await self._submit("lock", b"", intent)).receipt
-        missing = amount - await self._escrow.token_balance(self.address)
-        if missing > 0:
-            raise UserError(
-                f"{format_address(self.address)} needs {missing} more token units to lock {amount}"
-            )
-        deadline_s = (await self._escrow.head()).timestamp_s + PERMIT_LIFE_S
-        digest = await self._permit_digest(amount, deadline_s)
-        signature = self._key.sign(digest)
-        r, vs = signature[:32], int.from_bytes(signature[32:], "big")
-        parity, s = vs >> 255, vs & (2**255 - 1)  # EIP-2098
-        return await self._call(
-            "lockWithPermit(address,address,uint96,uint256,uint8,bytes32,bytes32)",
-            provider, signer, amount, deadline_s, 27 + parity, r, s,
-            intent=intent,
-        )  # fmt: skip
+        return await self._funder.lock(provider, signer, amount, intent=intent, by=by)
+
+    async def lock_many(self, parts: Sequence[LockPart], *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return await self._funder.lock_many(parts, intent=intent)
+
+    async def lock_for(
+        self,
+        wanted: Lock,
+        signature: bytes,
+        *,
+        by: Funding,
+        intent: str,
+        permit: Permit | None = None,
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        return await self._funder.lock_for(wanted, signature, by=by, intent=intent, permit=permit)
+
+    async def request_unlock_for(
+        self, channel: ChannelKey, deadline_s: int, signature: bytes, *, intent: str
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        call = calls.request_unlock_for(*channel, deadline_s, signature)
+        return await self._call(call, intent=intent)
+
+    async def cancel_unlock_for(
+        self,
+        channel: ChannelKey,
+        unlock_at_s: int,
+        deadline_s: int,
+        signature: bytes,
+        *,
+        intent: str,
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        call = calls.cancel_unlock_for(*channel, unlock_at_s, deadline_s, signature)
+        return await self._call(call, intent=intent)
+
+    async def revoke_authorization(self, digest: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return await self._call(calls.revoke_authorization(digest), intent=intent)
 
     async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
         """See ``Wallet``."""
         mined = await self._submit(
-            "claim",
-            encode_claim(provider, pack_rows(rows)),
+            calls.claim(provider, pack_rows(rows)),
             intent,
             gas_min=_CLAIM_GAS + _CLAIM_ROW_GAS * len(rows),
         )
@@ -122,75 +154,45 @@ class RpcWallet:
 
     async def sweep(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("sweep(address)", provider, intent=intent)
+        return await self._call(calls.sweep(provider), intent=intent)
 
     async def request_payout(self, payout: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("requestPayout(address)", payout, intent=intent)
+        return await self._call(calls.request_payout(payout), intent=intent)
 
     async def apply_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("applyPayout(address)", provider, intent=intent)
+        return await self._call(calls.apply_payout(provider), intent=intent)
 
     async def veto_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("vetoPayout(address)", provider, intent=intent)
+        return await self._call(calls.veto_payout(provider), intent=intent)
 
     async def request_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("requestUnlock(address,address)", provider, signer, intent=intent)
+        return await self._call(calls.request_unlock(provider, signer), intent=intent)
 
     async def cancel_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call("cancelUnlock(address,address)", provider, signer, intent=intent)
+        return await self._call(calls.cancel_unlock(provider, signer), intent=intent)
 
     async def unlock(self, channel: ChannelKey, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call(
-            "unlock(address,address,address)",
-            channel.payer, channel.provider, channel.signer,
-            intent=intent,
-        )  # fmt: skip
+        return await self._call(calls.unlock(*channel), intent=intent)
 
     async def release(
         self, channel: ChannelKey, release: Release, signature: bytes, *, intent: str
     ) -> TxReceipt:
         """See ``Wallet``."""
-        return await self._call(
-            "release(address,address,address,uint96,uint64,bytes32,bytes32)",
+        call = calls.release(
             channel.payer, channel.signer, channel.provider,
             release.total, release.deadline_s, signature[:32], signature[32:],
-            intent=intent,
         )  # fmt: skip
+        return await self._call(call, intent=intent)
 
-    async def _call(self, signature: str, *values: int | bytes, intent: str) -> TxReceipt:
-        name = signature.partition("(")[0]
-        return (await self._submit(name, encode_call(signature, *values), intent)).receipt
+    async def _call(self, call: Call[Any], *, intent: str) -> TxReceipt:
+        return (await self._submit(call, intent)).receipt
 
-    async def _submit(self, name: str, data: bytes, intent: str, *, gas_min: int = 0) -> Mined:
+    async def _submit(self, call: Call[Any], intent: str, *, gas_min: int = 0) -> Mined:
         to = self._escrow.deployment.domain.escrow
-        return await self._sender.submit(name, intent, to, data, gas_min=gas_min)
-
-    async def _permit_digest(self, amount: int, deadline_s: int) -> bytes:
-        """What the token's owner signs, 32 bytes. Source: ERC-2612.
-
-        The domain separator is the token's own word. A lying endpoint gains nothing by it:
-        such a permit lets only the escrow spend, and the escrow takes only its own token.
-        """
-        separator = await self._token_word(encode_call("DOMAIN_SEPARATOR()"))
-        nonce = await self._token_word(encode_call("nonces(address)", self.address))
-        escrow = self._escrow.deployment.domain.escrow
-        words = encode_words(_PERMIT_TYPE_HASH, self.address, escrow, amount, nonce, deadline_s)
-        return keccak(b"\x19\x01" + separator + keccak(words))
-
-    async def _token_word(self, call: bytes) -> bytes:
-        token = self._escrow.deployment.token
-        fields = {"to": to_hex(token), "data": to_hex(call)}
-        try:
-            answer = await self._rpc.call("eth_call", fields, "latest")
-        except RpcError as error:
-            raise UserError(
-                f"the token {format_address(token)} takes no permits (ERC-2612): {error.reason}"
-            ) from error
-        with self._rpc.reading("eth_call"):
-            return from_hex(answer, 32)
+        return await self._sender.submit(call.name, intent, to, call.data, gas_min=gas_min)

@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from rowen.chain.authorizations import Funding, Permit, TokenFacts
 from rowen.chain.base import (
     CLAIM_ROW_BYTES,
     BlockRef,
@@ -24,6 +25,7 @@ from rowen.chain.base import (
     TxReceipt,
     pack_rows,
 )
+from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.events import Event
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.channel import ChannelView
@@ -32,6 +34,7 @@ from rowen.protocol.ids import format_address
 from rowen.protocol.statements import Release
 from rowen.testing.escrow_model import EMPTY, EscrowModel
 from rowen.testing.fake_chain import GAS_PRICE_WEI, TX_GAS, FakeBlock, FakeChain, FakeTx
+from rowen.testing.token_model import ZERO_ADDRESS
 
 __all__ = ["FakeChain", "FakeEscrow", "FakeWallet", "MemoryTransactionLog"]
 
@@ -105,6 +108,17 @@ class FakeEscrow:
     async def payout(self, provider: bytes) -> bytes:
         """See ``Escrow``."""
         return (await self._model()).payout_of(provider)
+
+    async def pending_payout(self, provider: bytes) -> tuple[bytes, int]:
+        """See ``Escrow``."""
+        payout = (await self._model()).payouts.get(provider)
+        if payout is None or payout.following is None:
+            return ZERO_ADDRESS, 0
+        return payout.following, payout.apply_at_s
+
+    async def token_facts(self, owner: bytes) -> TokenFacts:
+        """See ``Escrow``."""
+        return (await self._model()).facts(owner)
 
     async def token_balance(self, address: bytes) -> int:
         """See ``Escrow``."""
@@ -180,60 +194,134 @@ class FakeWallet:
                 )
         return found
 
-    async def lock(self, provider: bytes, signer: bytes, amount: int, *, intent: str) -> TxReceipt:
-        """See ``Wallet``."""
+    async def lock(
+        self,
+        provider: bytes,
+        signer: bytes,
+        amount: int,
+        *,
+        intent: str,
+        by: Funding | None = None,
+    ) -> TxReceipt:
+        """See ``Wallet``. What a key would sign is taken for right, as the sender's own."""
         if intent not in self.journal:
-            missing = amount - await self.escrow.token_balance(self.address)
-            if missing > 0:
-                raise UserError(
-                    f"{format_address(self.address)} needs {missing} more token units"
-                    f" to lock {amount}"
-                )
-        return (await self._send(intent, "lock", provider, signer, amount))[0]
+            await self._require_tokens(amount)
+            if by is Funding.PERMIT2:
+                raise UserError("Permit2 is not on this chain: fund the channel another way")
+            if by is Funding.APPROVE:
+                await self.allow(self.escrow.deployment.domain.escrow, amount, intent)
+        rule = "lock_allowed" if by is Funding.APPROVE else "lock"
+        return (await self.send(intent, rule, provider, signer, amount))[0]
+
+    async def lock_many(self, parts: Sequence[LockPart], *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        total = sum(part.amount for part in parts)
+        if intent not in self.journal:
+            await self._require_tokens(total)
+            await self.allow(self.escrow.deployment.domain.escrow, total, intent)
+        return (await self.send(intent, "lock_many", tuple(parts)))[0]
+
+    async def lock_for(
+        self,
+        wanted: Lock,
+        signature: bytes,
+        *,
+        by: Funding,
+        intent: str,
+        permit: Permit | None = None,
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        if by is Funding.PERMIT2:
+            raise UserError("Permit2 is not on this chain: fund the channel another way")
+        if by is Funding.AUTHORIZATION:
+            return (await self.send(intent, "lock_with_authorization", wanted, signature))[0]
+        if permit is not None and intent not in self.journal:
+            facts = await self.escrow.token_facts(wanted.payer)
+            if facts.allowance < wanted.amount:
+                await self.send(f"{intent}/permit", "permit", wanted.payer, permit)
+        return (await self.send(intent, "lock_for", wanted, signature))[0]
+
+    async def request_unlock_for(
+        self, channel: ChannelKey, deadline_s: int, signature: bytes, *, intent: str
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        arguments = (channel, deadline_s, signature)
+        return (await self.send(intent, "request_unlock_for", *arguments))[0]
+
+    async def cancel_unlock_for(
+        self,
+        channel: ChannelKey,
+        unlock_at_s: int,
+        deadline_s: int,
+        signature: bytes,
+        *,
+        intent: str,
+    ) -> TxReceipt:
+        """See ``Wallet``."""
+        arguments = (channel, unlock_at_s, deadline_s, signature)
+        return (await self.send(intent, "cancel_unlock_for", *arguments))[0]
+
+    async def revoke_authorization(self, digest: bytes, *, intent: str) -> TxReceipt:
+        """See ``Wallet``."""
+        return (await self.send(intent, "revoke_authorization", digest))[0]
 
     async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
         """See ``Wallet``."""
         gas = 32_000 + CLAIM_ROW_GAS * (len(pack_rows(rows)) // CLAIM_ROW_BYTES)
-        receipt, block = await self._send(intent, "claim", provider, tuple(rows), gas=gas)
+        receipt, block = await self.send(intent, "claim", provider, tuple(rows), gas=gas)
         return ClaimResult.read(receipt, block.events, len(rows))
 
     async def sweep(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "sweep", provider))[0]
+        return (await self.send(intent, "sweep", provider))[0]
 
     async def request_payout(self, payout: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "request_payout", payout))[0]
+        return (await self.send(intent, "request_payout", payout))[0]
 
     async def apply_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "apply_payout", provider))[0]
+        return (await self.send(intent, "apply_payout", provider))[0]
 
     async def veto_payout(self, provider: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "veto_payout", provider))[0]
+        return (await self.send(intent, "veto_payout", provider))[0]
 
     async def request_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "request_unlock", provider, signer))[0]
+        return (await self.send(intent, "request_unlock", provider, signer))[0]
 
     async def cancel_unlock(self, provider: bytes, signer: bytes, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "cancel_unlock", provider, signer))[0]
+        return (await self.send(intent, "cancel_unlock", provider, signer))[0]
 
     async def unlock(self, channel: ChannelKey, *, intent: str) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "unlock", channel))[0]
+        return (await self.send(intent, "unlock", channel))[0]
 
     async def release(
         self, channel: ChannelKey, release: Release, signature: bytes, *, intent: str
     ) -> TxReceipt:
         """See ``Wallet``."""
-        return (await self._send(intent, "release", channel, release, signature))[0]
+        return (await self.send(intent, "release", channel, release, signature))[0]
 
-    async def _send(
+    async def _require_tokens(self, amount: int) -> None:
+        missing = amount - await self.escrow.token_balance(self.address)
+        if missing > 0:
+            raise UserError(
+                f"{format_address(self.address)} needs {missing} more token units to lock {amount}"
+            )
+
+    async def allow(self, spender: bytes, amount: int, intent: str) -> None:
+        """Gives an allowance, in a transaction of its own, unless there is one."""
+        allowances = self.escrow.chain.newest_model().allowances
+        if allowances.get((self.address, spender), 0) < amount:
+            await self.send(f"{intent}/approve", "approve", spender, amount)
+
+    async def send(
         self, intent: str, rule: str, *arguments: Any, gas: int = TX_GAS
     ) -> tuple[TxReceipt, FakeBlock]:
+        """Has a rule of the model executed; the receipt, and the block that holds it."""
         await self.escrow.head()  # a wallet whose endpoint is down can send nothing
         chain = self.escrow.chain
         tx = self.journal.get(intent)

@@ -1,4 +1,4 @@
-"""RowenEscrow and its token, rule by rule, in Python.
+"""RowenEscrow, rule by rule, in Python.
 
 Follows ``contracts/src/RowenEscrow.sol``; the conformance suite holds both to the same
 tests. Each rule is one method: it raises ``Reverted`` with the contract's own error, or
@@ -7,11 +7,13 @@ changes the state and emits the contract's own events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rowen.chain.base import ChannelKey, Deployment, Reverted
+from rowen.chain import authorizations
+from rowen.chain.base import ChannelKey, Reverted
+from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.events import (
     Claimed,
     Locked,
@@ -31,23 +33,9 @@ from rowen.protocol.errors import PeerError
 from rowen.protocol.ids import ZERO_HASH, keccak
 from rowen.protocol.signing import recover
 from rowen.protocol.statements import Release, Voucher
+from rowen.testing.token_model import ZERO_ADDRESS, Call, TokenModel, signer_of
 
-ZERO_ADDRESS = bytes(20)
 EMPTY = ChannelView(locked=0, claimed=0)
-
-
-class Call(NamedTuple):
-    """Who calls, when, and where its events go.
-
-    Attributes:
-        sender: 20 bytes.
-        now_s: The block's time, Unix seconds.
-        emit: Takes the event's class and its own fields.
-    """
-
-    sender: bytes
-    now_s: int
-    emit: Callable[..., None]
 
 
 class Payout(NamedTuple):
@@ -59,51 +47,106 @@ class Payout(NamedTuple):
 
 
 @dataclass(slots=True)
-class EscrowModel:
-    """All storage of the two contracts. ``copy`` gives a block its own."""
+class EscrowModel(TokenModel):
+    """All storage of escrow and token."""
 
-    deployment: Deployment
     channels: dict[bytes, ChannelView] = field(default_factory=dict)
     credits: dict[bytes, int] = field(default_factory=dict)
     accumulators: dict[bytes, bytes] = field(default_factory=dict)
     payouts: dict[bytes, Payout] = field(default_factory=dict)
     used_releases: frozenset[bytes] = frozenset()
-    tokens: dict[bytes, int] = field(default_factory=dict)
-
-    def copy(self) -> EscrowModel:
-        """A state that changes without this one changing."""
-        return replace(
-            self,
-            channels=dict(self.channels),
-            credits=dict(self.credits),
-            accumulators=dict(self.accumulators),
-            payouts=dict(self.payouts),
-            tokens=dict(self.tokens),
-        )
-
-    def mint(self, _call: Call, to: bytes, amount: int) -> None:
-        """TestUSDC.mint."""
-        self.tokens[to] = self.tokens.get(to, 0) + amount
+    used_digests: frozenset[tuple[bytes, bytes]] = frozenset()
 
     def lock(self, call: Call, provider: bytes, signer: bytes, amount: int) -> None:
-        """RowenEscrow.lockWithPermit, with a permit that is right."""
+        """RowenEscrow.lockWithPermit, with a permit that is right; and all ways like it."""
+        self._lock(call, call.sender, provider, signer, amount)
+        self.move(call.sender, self.deployment.domain.escrow, amount)
+
+    def lock_allowed(self, call: Call, provider: bytes, signer: bytes, amount: int) -> None:
+        """RowenEscrow.lock, out of the allowance."""
+        self._lock(call, call.sender, provider, signer, amount)
+        self.spend(call.sender, self.deployment.domain.escrow, amount)
+
+    def lock_many(self, call: Call, parts: Sequence[LockPart]) -> None:
+        """RowenEscrow.lockMany."""
+        for part in parts:
+            self._lock(call, call.sender, *part)
+        total = sum(part.amount for part in parts)
+        self.spend(call.sender, self.deployment.domain.escrow, total)
+
+    def lock_for(self, call: Call, wanted: Lock, signature: bytes) -> None:
+        """RowenEscrow.lockFor."""
+        signable = authorizations.lock(self.deployment.domain, wanted)
+        self._authorize(call, wanted.payer, signable.digest, wanted.deadline, signature)
+        self._lock(call, wanted.payer, wanted.provider, wanted.signer, wanted.amount)
+        self.spend(wanted.payer, self.deployment.domain.escrow, wanted.amount)
+
+    def lock_with_authorization(self, call: Call, wanted: Lock, signature: bytes) -> None:
+        """RowenEscrow.lockWithAuthorization, of a payer with a key."""
+        self._lock(call, wanted.payer, wanted.provider, wanted.signer, wanted.amount)
+        deployment = self.deployment
+        signable = authorizations.authorization(
+            self.facts(wanted.payer), deployment.domain, deployment.token, wanted
+        )
+        self.receive_with_authorization(call, wanted, signable, signature)
+
+    def request_unlock_for(
+        self, call: Call, key: ChannelKey, deadline_s: int, signature: bytes
+    ) -> None:
+        """RowenEscrow.requestUnlockFor."""
+        signable = authorizations.request_unlock(self.deployment.domain, key, deadline_s)
+        self._authorize(call, key.payer, signable.digest, deadline_s, signature)
+        self._request_unlock(call, key.id)
+
+    def cancel_unlock_for(
+        self, call: Call, key: ChannelKey, unlock_at_s: int, deadline_s: int, signature: bytes
+    ) -> None:
+        """RowenEscrow.cancelUnlockFor: of one request, told by when it is due."""
+        domain = self.deployment.domain
+        signable = authorizations.cancel_unlock(domain, key, unlock_at_s, deadline_s)
+        self._authorize(call, key.payer, signable.digest, deadline_s, signature)
+        pending = self.channels.get(key.id, EMPTY).unlock_at_s
+        if pending != unlock_at_s:
+            raise Reverted(
+                "cancel_unlock_for", "OtherUnlockPending", (key.id, unlock_at_s, pending)
+            )
+        self._cancel_unlock(call, key.id)
+
+    def revoke_authorization(self, call: Call, digest: bytes) -> None:
+        """RowenEscrow.revokeAuthorization."""
+        self._use(call.sender, digest)
+
+    def _authorize(
+        self, call: Call, payer: bytes, digest: bytes, deadline_s: int, signature: bytes
+    ) -> None:
+        if call.now_s > deadline_s:
+            raise Reverted("authorization", "AuthorizationExpired", (deadline_s, call.now_s))
+        self._use(payer, digest)
+        if signer_of(digest, signature) != payer:
+            raise Reverted("authorization", "AuthorizationInvalid", (payer, digest))
+
+    def _use(self, payer: bytes, digest: bytes) -> None:
+        if (payer, digest) in self.used_digests:
+            raise Reverted("authorization", "AuthorizationUsed", (payer, digest))
+        self.used_digests |= {(payer, digest)}
+
+    def _lock(self, call: Call, payer: bytes, provider: bytes, signer: bytes, amount: int) -> None:
         if ZERO_ADDRESS in (provider, signer):
             raise Reverted("lock", "ZeroAddress")
         if amount == 0:
             raise Reverted("lock", "ZeroAmount")
-        channel_id = ChannelKey(call.sender, provider, signer).id
+        channel_id = ChannelKey(payer, provider, signer).id
         channel = self.channels.get(channel_id, EMPTY)
         if channel.unlock_at_s:
             raise Reverted("lock", "UnlockPending", (channel_id, channel.unlock_at_s))
         if channel.locked == 0 and amount < self.deployment.min_lock:
             raise Reverted("lock", "LockBelowMinimum", (amount, self.deployment.min_lock))
-        self._move(call.sender, self.deployment.domain.escrow, amount)
         locked = channel.locked + amount
         self.channels[channel_id] = ChannelView(locked=locked, claimed=channel.claimed)
         call.emit(
             Locked,
             channel_id=channel_id,
-            payer=call.sender,
+            payer=payer,
             provider=provider,
             signer=signer,
             amount=amount,
@@ -167,7 +210,7 @@ class EscrowModel:
         payout = self.payout_of(provider)
         self.credits[provider] = 0
         call.emit(Swept, provider=provider, payout=payout, amount=amount)
-        self._move(self.deployment.domain.escrow, payout, amount)
+        self.move(self.deployment.domain.escrow, payout, amount)
 
     def request_payout(self, call: Call, following: bytes) -> None:
         """RowenEscrow.requestPayout."""
@@ -206,7 +249,9 @@ class EscrowModel:
 
     def request_unlock(self, call: Call, provider: bytes, signer: bytes) -> None:
         """RowenEscrow.requestUnlock."""
-        channel_id = ChannelKey(call.sender, provider, signer).id
+        self._request_unlock(call, ChannelKey(call.sender, provider, signer).id)
+
+    def _request_unlock(self, call: Call, channel_id: bytes) -> None:
         channel = self.channels.get(channel_id, EMPTY)
         if channel.unlock_at_s:
             raise Reverted("request_unlock", "UnlockPending", (channel_id, channel.unlock_at_s))
@@ -218,7 +263,9 @@ class EscrowModel:
 
     def cancel_unlock(self, call: Call, provider: bytes, signer: bytes) -> None:
         """RowenEscrow.cancelUnlock."""
-        channel_id = ChannelKey(call.sender, provider, signer).id
+        self._cancel_unlock(call, ChannelKey(call.sender, provider, signer).id)
+
+    def _cancel_unlock(self, call: Call, channel_id: bytes) -> None:
         channel = self.channels.get(channel_id, EMPTY)
         if not channel.unlock_at_s:
             raise Reverted("cancel_unlock", "UnlockNotPending", (channel_id,))
@@ -269,12 +316,5 @@ class EscrowModel:
         channel = self.channels.get(key.id, EMPTY)
         self.channels[key.id] = ChannelView(locked=keep, claimed=channel.claimed)
         amount = channel.locked - keep
-        self._move(self.deployment.domain.escrow, key.payer, amount)
+        self.move(self.deployment.domain.escrow, key.payer, amount)
         return amount
-
-    def _move(self, sender: bytes, to: bytes, amount: int) -> None:
-        held = self.tokens.get(sender, 0)
-        if held < amount:
-            raise Reverted("transfer", "ERC20InsufficientBalance", (sender, held, amount))
-        self.tokens[sender] = held - amount
-        self.tokens[to] = self.tokens.get(to, 0) + amount

@@ -10,9 +10,11 @@ import trio
 
 from rowen.chain.base import BlockRef, Deployment, Reverted
 from rowen.chain.events import Event
+from rowen.chain.staking import StakeDeployment
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.ids import ZERO_HASH, keccak
-from rowen.testing.escrow_model import Call, EscrowModel
+from rowen.testing.stake_model import ContractsModel
+from rowen.testing.token_model import Call
 
 GAS_PRICE_WEI = 10**9
 TX_GAS = 60_000
@@ -45,7 +47,7 @@ class FakeBlock:
     """
 
     ref: BlockRef
-    model: EscrowModel
+    model: ContractsModel
     nonces: dict[bytes, int]
     spent_wei: dict[bytes, int]
     events: list[Event] = field(default_factory=list)
@@ -54,10 +56,11 @@ class FakeBlock:
 
 
 class FakeChain:
-    """Blocks, a mempool and one escrow.
+    """Blocks, a mempool, one escrow and one stake.
 
     Attributes:
         deployment: The escrow's constants.
+        stake: The stake's.
         automine: Whether each transaction gets a block at once.
         mempool: Transactions that wait for a block, oldest first.
         gas_price_wei: What it says that gas costs; what is charged is ``GAS_PRICE_WEI``.
@@ -70,6 +73,8 @@ class FakeChain:
         unlock_delay_s: int = 3_600,
         payout_delay_s: int = 7_200,
         min_lock: int = 1_000,
+        unbond_delay_s: int = 7_200,
+        penalty: int = 10_000,
         start_s: int = 1_700_000_000,
         block_time_s: int = 12,
         automine: bool = True,
@@ -81,6 +86,9 @@ class FakeChain:
             payout_delay_s=payout_delay_s,
             min_lock=min_lock,
         )
+        self.stake = StakeDeployment(
+            address=keccak(b"fake stake")[12:], unbond_delay_s=unbond_delay_s, penalty=penalty
+        )
         self.automine = automine
         self.gas_price_wei = GAS_PRICE_WEI
         self.mempool: dict[bytes, FakeTx] = {}
@@ -91,12 +99,18 @@ class FakeChain:
         self._tx_to_height: dict[bytes, int] = {}
         self._changed = trio.Event()
         genesis = BlockRef(0, keccak(b"fake genesis"), ZERO_HASH, start_s)
-        self._blocks = [FakeBlock(genesis, EscrowModel(self.deployment), {}, {})]
+        self._blocks = [
+            FakeBlock(genesis, ContractsModel(self.deployment, stake=self.stake), {}, {})
+        ]
 
     @property
     def head(self) -> BlockRef:
         """The newest block."""
         return self._blocks[-1].ref
+
+    def newest_model(self) -> ContractsModel:
+        """The contracts as of the newest block; not to be changed."""
+        return self._blocks[-1].model
 
     def mint(self, to: bytes, amount: int) -> None:
         """Gives tokens, in a transaction of its own."""

@@ -10,12 +10,15 @@ from _pytest.fixtures import SubRequest
 from rowen.chain.base import ChannelKey, Escrow, Wallet
 from rowen.chain.devnet import Devnet, devnet_key, open_devnet
 from rowen.chain.escrow import RpcEscrow
+from rowen.chain.stake import RpcStake
+from rowen.chain.staking import Stake, StakeWallet
 from rowen.chain.transactions import FeePolicy
 from rowen.chain.wallet import RpcWallet
 from rowen.protocol.ids import ZERO_HASH
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Voucher
 from rowen.testing.chain import FakeChain, FakeEscrow, FakeWallet, MemoryTransactionLog
+from rowen.testing.stake import FakeStake, FakeStakeWallet
 
 PAYER, PROVIDER, SESSION, STRANGER = (devnet_key(number) for number in range(4))
 CHANNEL = ChannelKey(PAYER.address, PROVIDER.address, SESSION.address)
@@ -23,6 +26,15 @@ COIN_WEI = 10**18
 MIN_LOCK = 1_000
 UNLOCK_DELAY_S = 3_600
 PAYOUT_DELAY_S = 7_200
+UNBOND_DELAY_S = 5_400
+PENALTY = 10_000
+CONSTANTS = {
+    "min_lock": MIN_LOCK,
+    "unlock_delay_s": UNLOCK_DELAY_S,
+    "payout_delay_s": PAYOUT_DELAY_S,
+    "unbond_delay_s": UNBOND_DELAY_S,
+    "penalty": PENALTY,
+}
 QUICK = FeePolicy(poll_s=0.01, bump_after_s=0.1)
 
 
@@ -34,6 +46,10 @@ class World(Protocol):
     def wallet(self, key: Key, *, confirmations: int = 0, life: str = "") -> Wallet:
         """A wallet; those with the same ``life`` share a journal, as one process's lives do."""
         ...
+
+    async def stake(self) -> Stake: ...
+
+    async def stake_wallet(self, key: Key) -> StakeWallet: ...
 
     async def mint(self, to: bytes, amount: int) -> None: ...
 
@@ -48,9 +64,7 @@ class World(Protocol):
 
 class FakeWorld:
     def __init__(self) -> None:
-        self.chain = FakeChain(
-            min_lock=MIN_LOCK, unlock_delay_s=UNLOCK_DELAY_S, payout_delay_s=PAYOUT_DELAY_S
-        )
+        self.chain = FakeChain(**CONSTANTS)  # type: ignore[arg-type]  # all are ints
         self.fake = FakeEscrow(self.chain)
         self.escrow: Escrow = self.fake
         self._journals: dict[tuple[bytes, str], Any] = {}
@@ -58,6 +72,14 @@ class FakeWorld:
     def wallet(self, key: Key, *, confirmations: int = 0, life: str = "") -> Wallet:
         journal = self._journals.setdefault((key.address, life), {})
         return FakeWallet(self.fake, key.address, confirmations, journal)
+
+    async def stake(self) -> Stake:
+        return FakeStake(self.fake)
+
+    async def stake_wallet(self, key: Key) -> StakeWallet:
+        wallet = self.wallet(key)
+        assert isinstance(wallet, FakeWallet)
+        return FakeStakeWallet(wallet)
 
     async def mint(self, to: bytes, amount: int) -> None:
         self.chain.mint(to, amount)
@@ -88,6 +110,12 @@ class AnvilWorld:
         journal = self.journals.setdefault((key.address, life), MemoryTransactionLog())
         return RpcWallet(self.rpc_escrow, key, journal, confirmations=confirmations, policy=policy)
 
+    async def stake(self) -> RpcStake:
+        return await RpcStake.connect(self.rpc_escrow, self.devnet.stake)
+
+    async def stake_wallet(self, key: Key) -> StakeWallet:
+        return self.wallet(key).on_stake(await self.stake())
+
     async def mint(self, to: bytes, amount: int) -> None:
         await self.devnet.mint(to, amount)
 
@@ -115,9 +143,7 @@ async def fund(world: World) -> None:
 @pytest.fixture
 async def anvil() -> AsyncIterator[AnvilWorld]:
     """The contracts on a chain of this test's own."""
-    async with open_devnet(
-        min_lock=MIN_LOCK, unlock_delay_s=UNLOCK_DELAY_S, payout_delay_s=PAYOUT_DELAY_S
-    ) as devnet:
+    async with open_devnet(**CONSTANTS) as devnet:  # type: ignore[arg-type]  # all are ints
         world = AnvilWorld(devnet, RpcEscrow([devnet.rpc], devnet.deployment))
         await fund(world)
         yield world
@@ -131,9 +157,7 @@ async def world(request: SubRequest) -> AsyncIterator[World]:
         await fund(fake)
         yield fake
         return
-    async with open_devnet(
-        min_lock=MIN_LOCK, unlock_delay_s=UNLOCK_DELAY_S, payout_delay_s=PAYOUT_DELAY_S
-    ) as devnet:
+    async with open_devnet(**CONSTANTS) as devnet:  # type: ignore[arg-type]  # all are ints
         real = AnvilWorld(devnet, RpcEscrow([devnet.rpc], devnet.deployment))
         await fund(real)
         yield real

@@ -56,7 +56,8 @@ from rowen.protocol.seller_events import Event as SellerEvent
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Voucher
 from rowen.store.base import OrderKept, ReceiptKept, Role, VoucherKept
-from rowen.testing.escrow_model import Call, EscrowModel
+from rowen.testing.escrow_model import EscrowModel
+from rowen.testing.token_model import Call
 
 DOMAIN = Domain(31337, keccak(b"escrow")[12:])
 PROVIDER = Key(keccak(b"provider"))
