@@ -16,11 +16,12 @@ from benchmarks import trade
 from benchmarks.journal import SCRATCH
 from benchmarks.side import Client, Lags, Load, stamp
 from rowen.client.client import ClientSettings, open_client
-from rowen.engine.base import EngineInfo, Finished, Piece
+from rowen.engine.base import Finished, Piece
 from rowen.p2p.host import open_network
 from rowen.protocol.jobs import ChatInput
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
+from rowen.provider.stock import Ware
 from rowen.store.journal import SqliteJournal, open_journal
 from rowen.testing.chain import FakeEscrow
 from rowen.testing.engine import SCRIPTED
@@ -32,7 +33,7 @@ DEPOSIT = 10**15
 INFO = replace(SCRIPTED, context_units=10**9, concurrency=256)
 
 
-class StampingEngine:
+class StampingEngine(NullEngine):
     """``NullEngine``, each of whose pieces begins with the time it was made.
 
     Attributes:
@@ -40,20 +41,12 @@ class StampingEngine:
     """
 
     def __init__(self) -> None:
+        super().__init__(info=INFO)
         self.rate_per_s: float | None = None
-
-    @property
-    def info(self) -> EngineInfo:
-        """What it claims to run."""
-        return INFO
-
-    async def count_input(self, job: ChatInput) -> int:
-        """As ``NullEngine`` counts."""
-        return await NullEngine(info=INFO).count_input(job)
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int
+        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job; it runs to its limit."""
         engine = NullEngine(10**9, rate_per_s=self.rate_per_s, info=INFO)
@@ -89,10 +82,14 @@ async def rowen_server() -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
             network=network,
             escrow=escrow,
             journal=journal,
-            engine=engine,
+            wares=(
+                Ware(
+                    engine=engine,
+                    prices=Prices(input=500_000, cached=100_000, output=2_000_000),
+                    output_units_max=10**8,
+                ),
+            ),
             settings=ProviderSettings(
-                prices=Prices(input=500_000, cached=100_000, output=2_000_000),
-                output_units_max=10**8,
                 jobs_max=256,
                 confirmations=0,
             ),

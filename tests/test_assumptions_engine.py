@@ -67,9 +67,7 @@ def llama() -> Iterator[Raw]:
     model_file = trio.run(pull, SMOLLM2.name, models)
     with tempfile.TemporaryDirectory() as directory:
         listen = socket_file(directory)
-        server, _ = load_server(
-            model_file, listen, KEY, threads=1, concurrency=1, context_units=256
-        )
+        server = load_server(model_file, listen, KEY, threads=1, concurrency=1, context_units=256)
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=listen),
             base_url="http://engine",

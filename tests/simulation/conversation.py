@@ -65,7 +65,7 @@ class Talk:
     def order(self, text: str = "hello", **changes: Any) -> tuple[Order, bytes]:
         """An order at the offered prices and its encoded input."""
         assert self.provider.node is not None
-        variant = self.provider.node.variant
+        variant = next(iter(self.provider.node.terms.variants.values()))
         encoded = messages.encode_input(ChatInput((Message("user", text),)))
         order = Order(
             channel_id=self.channel.id,

@@ -21,9 +21,9 @@ def autojump_clock() -> MockClock:
 class SlowReader(ScriptedEngine):
     """Takes a second to count a prompt."""
 
-    async def count_input(self, job: ChatInput) -> int:
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         await trio.sleep(1)
-        return await super().count_input(job)
+        return await super().count_input(job, tenant=tenant)
 
 
 async def test_a_job_cancelled_while_its_provider_decides_is_not_run_to_its_end(

@@ -34,9 +34,9 @@ class CountingEngine(ScriptedEngine):
 
     counted = 0
 
-    async def count_input(self, job: ChatInput) -> int:
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         self.counted += 1
-        return await super().count_input(job)
+        return await super().count_input(job, tenant=tenant)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ async def market(
 ) -> AsyncIterator[tuple[Simulation, SimClient, SimProvider]]:
     """One provider, and one funded client that leaves the talking to the test."""
     async with simulate(1) as world:
-        settings = ProviderSettings(prices=prices, credit=400, confirmations=CONFIRMATIONS)
-        provider = await world.add_provider(engine, settings)
+        settings = ProviderSettings(credit=400, confirmations=CONFIRMATIONS)
+        provider = await world.add_provider(engine, settings, prices)
         client = await world.add_client()
         await client.kill()
         yield world, client, provider
@@ -157,9 +157,7 @@ async def test_one_peer_cannot_take_every_session(autojump_clock: MockClock) -> 
 async def test_many_clients_together_cost_no_more_than_the_total(autojump_clock: MockClock) -> None:
     """P2, in total: clients are cheap to make, so a line for each of them bounds nothing."""
     async with simulate(1) as world:
-        settings = ProviderSettings(
-            prices=PRICES, credit=100, credit_total=250, confirmations=CONFIRMATIONS
-        )
+        settings = ProviderSettings(credit=100, credit_total=250, confirmations=CONFIRMATIONS)
         provider = await world.add_provider(settings=settings)
         refused = 0
         for _ in range(6):

@@ -7,7 +7,7 @@ import trio
 from tests.simulation.conversation import SALT
 from trio.testing import MockClock
 
-from rowen.protocol.errors import Unavailable
+from rowen.protocol.errors import Reason, Unavailable
 from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import SimClient, Simulation, simulate
@@ -55,14 +55,14 @@ async def test_a_provider_that_refuses_reserves_nothing(autojump_clock: MockCloc
         assert client.client is not None
         for provider in providers:
             assert provider.node is not None
-        # The first to be asked has no slot free.
+        # The first to be asked has no place free.
         async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
             await anext(aiter(answer))
             first = answer.parts[0].provider
         busy = next(p for p in providers if p.key.address == first)
         assert busy.node is not None
-        for number in range(int(busy.node.slots.total_tokens)):
-            busy.node.slots.acquire_on_behalf_of_nowait(number)
+        for shelf in busy.node.stock.shelves.values():
+            shelf.close(Reason.BUSY, "every place is taken")
         async with client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500) as answer:
             await answer.read()
         amounts = [part.order.amount_max for part in answer.parts]

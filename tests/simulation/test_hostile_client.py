@@ -19,6 +19,7 @@ from rowen.protocol.errors import Reason, Unavailable
 from rowen.protocol.messages import encode
 from rowen.testing.chain import FakeWallet
 from rowen.testing.simulator import FUNDS, SimClient, SimProvider, Simulation, simulate
+from rowen_scheduler.admission import Load
 
 
 @asynccontextmanager
@@ -255,7 +256,7 @@ async def test_a_client_that_stops_reading_holds_no_engine_and_stays_within_cred
         (account,) = provider.node.books.accounts.values()
         assert account.open_jobs == 0
         assert account.state.exposure() <= account.state.credit + 2
-        assert provider.node.slots.borrowed_tokens == 0
+        assert provider.node.stock.load == Load()
 
 
 async def test_a_second_session_of_a_client_takes_over_from_the_first(

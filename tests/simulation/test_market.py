@@ -14,7 +14,6 @@ from rowen.provider.settings import ProviderSettings
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import (
     CONFIRMATIONS,
-    PRICES,
     SimClient,
     SimProvider,
     Simulation,
@@ -127,7 +126,7 @@ def test_books_agree_on_both_sides_and_on_chain_whatever_happened(seed: int) -> 
             for _ in range(2):
                 # An answer costs about 90, so the small line is reached and the large one not.
                 settings = ProviderSettings(
-                    prices=PRICES, credit=rng.choice([30, 400]), confirmations=CONFIRMATIONS
+                    credit=rng.choice([30, 400]), confirmations=CONFIRMATIONS
                 )
                 engine = ScriptedEngine(delay_s=rng.uniform(0.001, 0.03), piece_units=1)
                 await world.add_provider(engine, settings)

@@ -170,17 +170,29 @@ class FundedDocument(Document, frozen=True):
 # --- selling
 
 
+class SoldVariant(Document, frozen=True):
+    """One variant on sale; see ``provider.reports.VariantReport``."""
+
+    variant: str
+    model: str
+    precision: str
+    price_input: Amount
+    price_cached: Amount
+    price_output: Amount
+    price_request: Amount
+    is_ready: bool
+    running: Count
+    waiting: Count
+    places: Count
+
+
 class ServingDocument(Document, frozen=True):
     """``rowen serve``, once it is ready for clients."""
 
     address: Address
     peer_id: str
     addresses: list[str]
-    model: str
-    precision: str
-    variant: str
-    price_input: Amount
-    price_output: Amount
+    variants: list[SoldVariant]
     chain_id: Count
     escrow: Address
 
@@ -206,14 +218,8 @@ class ProviderStatus(Document, frozen=True):
     address: Address
     peer_id: str
     addresses: list[str]
-    model: str
-    precision: str
-    variant: str
-    price_input: Amount
-    price_output: Amount
+    variants: list[SoldVariant]
     sessions: Count
-    jobs_free: Count
-    jobs_max: Count
     issued: Amount
     paid: Amount
     unclaimed: Amount | None

@@ -18,13 +18,14 @@ import rowen.p2p.host  # noqa: F401 - see above
 from rowen.cli.documents import ServingDocument
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import facts, price
+from rowen.cli.people import facts, harmless
 from rowen.cli.runner import run_async
+from rowen.cli.settling import variant_of, variants_table
 from rowen.config import load_config
 from rowen.home import Home
 from rowen.log import set_up_logs
 from rowen.protocol.ids import format_address
-from rowen.provider.daemon import Daemon, open_daemon
+from rowen.provider.daemon import Daemon, open_daemon, report_variant
 
 
 def serve_node(
@@ -79,30 +80,29 @@ async def _export(
 
 
 def _document(daemon: Daemon) -> ServingDocument:
-    variant = daemon.provider.variant
     domain = daemon.till.escrow.deployment.domain
     return ServingDocument(
         address=format_address(daemon.till.key.address),
         peer_id=daemon.network.peer_id,
         addresses=list(daemon.network.addresses),
-        model=variant.model,
-        precision=variant.precision,
-        variant="0x" + variant.id.hex(),
-        price_input=str(variant.price_input),
-        price_output=str(variant.price_output),
+        variants=[
+            variant_of(report_variant(shelf)) for shelf in daemon.provider.stock.shelves.values()
+        ],
         chain_id=domain.chain_id,
         escrow=format_address(domain.escrow),
     )
 
 
 def _introduce(screen: Console, document: ServingDocument) -> None:
-    screen.print(f"Serving {document.model}:{document.precision}; Ctrl-C ends it.", style="bold")
+    names = ", ".join(f"{sold.model}:{sold.precision}" for sold in document.variants)
+    screen.print(f"Serving {harmless(names)}; Ctrl-C ends it.", style="bold")
     pairs = [
         ("provider", document.address),
-        ("input", price(document.price_input) + " tokens"),
-        ("output", price(document.price_output) + " tokens"),
         ("chain", f"{document.chain_id}, escrow {document.escrow}"),
     ]
     pairs += [("listening", address) for address in document.addresses]
     facts(screen, pairs, indent=2)
-    screen.print("Clients need that last line, and `rowen channel open` with it.", style="dim")
+    screen.print(variants_table(document.variants))
+    screen.print(
+        "Clients need the line with the address, and `rowen channel open` with it.", style="dim"
+    )

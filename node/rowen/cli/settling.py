@@ -7,23 +7,30 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
+from rich.table import Table
 
 from rowen.cli.documents import (
     ProviderStatus,
     SettleDocument,
     SoldChannel,
+    SoldVariant,
     StatusDocument,
     Transaction,
 )
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import counted, dollars, facts, harmless, price, short, table, transaction
+from rowen.cli.people import counted, dollars, facts, harmless, short, table, transaction
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
 from rowen.provider.control import ask_daemon
-from rowen.provider.reports import ProviderReport, SettleReport, TransactionReport
+from rowen.provider.reports import (
+    ProviderReport,
+    SettleReport,
+    TransactionReport,
+    VariantReport,
+)
 
 
 def show_status(home: Home, *, as_json: bool) -> int:
@@ -67,14 +74,20 @@ def settle_now(home: Home, password_file: Path | None, *, sweep: bool, as_json: 
 def status_of(report: ProviderReport) -> ProviderStatus:
     """The daemon's report as a document."""
     fields = msgspec.structs.asdict(report) | {
-        "variant": _prefixed(report.variant),
+        "variants": [variant_of(variant) for variant in report.variants],
         "channels": [
             SoldChannel(**_texts(msgspec.structs.asdict(c), "issued", "paid"))
             for c in report.channels
         ],
     }
-    names = ("price_input", "price_output", "issued", "paid", "unclaimed", "credit", "gas_wei")
+    names = ("issued", "paid", "unclaimed", "credit", "gas_wei")
     return ProviderStatus(**_texts(fields, *names))
+
+
+def variant_of(report: VariantReport) -> SoldVariant:
+    """A variant on sale as a document."""
+    names = ("price_input", "price_cached", "price_output", "price_request")
+    return SoldVariant(**_texts(msgspec.structs.asdict(report), *names))
 
 
 def settle_document(report: SettleReport) -> SettleDocument:
@@ -101,21 +114,16 @@ def _texts(fields: dict[str, Any], *amounts: str) -> dict[str, Any]:
     return fields | {name: None if fields[name] is None else str(fields[name]) for name in amounts}
 
 
-def _prefixed(digits: str) -> str:
-    return digits if digits.startswith("0x") else f"0x{digits}"
-
-
 def _print_status(screen: Console, document: StatusDocument) -> None:
     node = document.provider
     if node is None:
         screen.print(f"No node is running in {document.home}: start it with `rowen serve`.")
         return
-    screen.print(f"Serving {node.model}:{node.precision}", style="bold")
+    names = ", ".join(f"{sold.model}:{sold.precision}" for sold in node.variants)
+    screen.print(f"Serving {harmless(names)}", style="bold")
     pairs = [
         ("provider", node.address),
-        ("price", f"input {price(node.price_input)}, output {price(node.price_output)}"),
-        ("clients", f"{counted(node.sessions, 'session')}; {node.jobs_free} of {node.jobs_max} "
-                    "engine places free"),
+        ("clients", counted(node.sessions, "session")),
         ("chain", node.chain),
         ("earned", f"{dollars(node.paid)} promised by vouchers, of {dollars(node.issued)} billed"),
         ("unclaimed", _maybe(node.unclaimed, "rowen settle") + _since(node.oldest_unclaimed_s)),
@@ -124,6 +132,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
     ]  # fmt: skip
     pairs += [("listening", address) for address in node.addresses]
     facts(screen, pairs, indent=2)
+    screen.print(variants_table(node.variants))
     if node.channels:
         rows = [
             (
@@ -139,6 +148,22 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
         ]
         header = ("channel", "payer", "client", "receipts", "billed", "promised", "")
         screen.print(table(header, rows, right="lllrrr"))
+
+
+def variants_table(variants: list[SoldVariant]) -> Table:
+    """What is on sale, and how busy it is."""
+    rows = [
+        (
+            harmless(f"{sold.model}:{sold.precision}"),
+            dollars(sold.price_input),
+            dollars(sold.price_output),
+            f"{sold.running} of {sold.places}",
+            str(sold.waiting),
+            "" if sold.is_ready else "not ready",
+        )
+        for sold in variants
+    ]
+    return table(("variant", "input/M", "output/M", "running", "waiting", ""), rows, right="lrrrr")
 
 
 def _maybe(amount: str | None, command: str) -> str:

@@ -2,6 +2,9 @@
 
 An engine turns one job input into pieces of text with unit counts. It knows nothing of
 peers, prices or receipts.
+
+Its life: it is ready until ``release`` or ``stop`` takes the GPU's memory from it, and ready
+again after ``wake``. An engine may also fall silent by itself; ``is_ready`` says so.
 """
 
 from __future__ import annotations
@@ -73,8 +76,16 @@ class Engine(Protocol):
     def info(self) -> EngineInfo:
         """What runs here."""
 
-    async def count_input(self, job: ChatInput) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Whether a job given now would be served: loaded, awake, and not known to be down."""
+
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating.
+
+        Args:
+            job: What will be generated next.
+            tenant: As for ``generate``.
 
         Raises:
             UserError: The input cannot be rendered.
@@ -82,7 +93,7 @@ class Engine(Protocol):
         """
 
     def generate(
-        self, job: ChatInput, output_units_max: int
+        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AbstractAsyncContextManager[AsyncIterator[Piece | Finished]]:
         """Starts the job; iterate for its pieces, ``Finished`` comes last.
 
@@ -94,8 +105,35 @@ class Engine(Protocol):
         Args:
             job: What to continue.
             output_units_max: Most tokens to produce, ≥ 1.
+            tenant: Whose job it is. What an engine remembers of one tenant's input never speeds
+                up another's, or the time of an answer would tell what others asked.
 
         Raises:
             UserError: On entering: the input cannot be rendered, or leaves no room for output.
-            Unavailable: The engine failed or died, at any point of the iteration.
+            Unavailable: The engine is not ready, failed or died, at any point of the iteration.
+        """
+
+    async def release(self) -> bool:
+        """Gives the GPU's memory back in the way that makes ``wake`` quickest.
+
+        The caller has ended the jobs. Calling it again changes nothing.
+
+        Returns:
+            Whether the memory is free now; False when the engine has no such way, or failed
+            at it: then only ``stop`` helps.
+        """
+
+    async def stop(self) -> bool:
+        """Ends what holds the memory, whatever it is doing. Calling it again changes nothing.
+
+        Returns:
+            Whether nothing of it is left; False when the engine is not ours to end.
+        """
+
+    async def wake(self) -> None:
+        """Makes it ready again after ``release`` or ``stop``; a ready engine stays as it is.
+
+        Raises:
+            Unavailable: It did not come back; asking again may help.
+            UserError: It never will as it is configured.
         """

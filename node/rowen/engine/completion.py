@@ -25,11 +25,12 @@ class _Completion(msgspec.Struct, frozen=True):
     top_p: float
     seed: int
     stop: tuple[str, ...]
+    id_slot: int
+    cache_prompt: bool
     # llama.cpp would otherwise add samplers that the client never asked for.
     top_k: int = 0
     min_p: float = 0.0
     stream: bool = True
-    cache_prompt: bool = True
     timings_per_token: bool = True
     # A sign of life per prefill batch: the only moments at which a long prefill can be cancelled.
     return_progress: bool = True
@@ -76,8 +77,18 @@ _refusals = msgspec.json.Decoder(_Refusal)
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
-def completion_request(tokens: Sequence[int], job: ChatInput, output_units_max: int) -> bytes:
-    """Encodes a streaming completion of ``tokens``."""
+def completion_request(
+    tokens: Sequence[int], job: ChatInput, output_units_max: int, *, slot: int, may_reuse: bool
+) -> bytes:
+    """Encodes a streaming completion of ``tokens``.
+
+    Args:
+        tokens: The rendered input.
+        job: Its samplers.
+        output_units_max: Most tokens to sample.
+        slot: Where llama.cpp is to work; its choice would go by what other inputs were like.
+        may_reuse: Whether what the slot remembers may save reading the input's beginning.
+    """
     return _encoder.encode(
         _Completion(
             prompt=tokens,
@@ -86,6 +97,8 @@ def completion_request(tokens: Sequence[int], job: ChatInput, output_units_max: 
             top_p=job.top_p,
             seed=job.seed,
             stop=job.stop,
+            id_slot=slot,
+            cache_prompt=may_reuse,
         )
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -28,8 +28,15 @@ from rowen.engine.completion import (
     split_continuation,
 )
 from rowen.engine.handoff import Handoff
-from rowen.engine.llama_server import CONCURRENCY_MAX, LlamaServer, load_server, socket_file
+from rowen.engine.llama_server import (
+    CONCURRENCY_MAX,
+    LlamaServer,
+    build_name,
+    load_server,
+    socket_file,
+)
 from rowen.engine.models import verify
+from rowen.engine.slots import Slots
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.jobs import ChatInput
 
@@ -75,20 +82,24 @@ async def open_llama(
     """
     if not 1 <= concurrency <= CONCURRENCY_MAX:
         raise UserError(f"engine concurrency must be 1 to {CONCURRENCY_MAX}, not {concurrency}")
-    await verify(model_file, weights_digest)
     with tempfile.TemporaryDirectory(prefix="rowen-") as directory:
         listen_file = socket_file(directory)
         # A second lock, should the directory ever be opened to others of the same user.
         key = secrets.token_urlsafe(32)
-        load = partial(
+        start = partial(
             load_server, model_file, listen_file, key, threads, concurrency, context_units
         )
-        server, build = await trio.to_thread.run_sync(load)
+
+        async def load() -> LlamaServer:
+            # Each time: between two lives of the engine the file may have been replaced.
+            await verify(model_file, weights_digest)
+            return await trio.to_thread.run_sync(start)
+
         info = EngineInfo(
             model=model,
             precision=precision,
             weights_digest=weights_digest,
-            build=build,
+            build=build_name(),
             context_units=context_units,
             concurrency=concurrency,
         )
@@ -103,65 +114,82 @@ async def open_llama(
             trust_env=False,
             timeout=None,  # noqa: S113 - timeouts belong to our callers
         ) as client:
-            engine = LlamaEngine(info, server, client)
-            del server  # or freeing it would wait for this frame
+            engine = LlamaEngine(info, client, load)
             try:
+                await engine.wake()
                 yield engine
             finally:
-                await engine._close()
+                await engine._unload()
 
 
 class LlamaEngine:
     """One loaded model; see ``rowen.engine.base.Engine`` for what its methods promise."""
 
-    def __init__(self, info: EngineInfo, server: LlamaServer, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        info: EngineInfo,
+        client: httpx.AsyncClient,
+        load: Callable[[], Awaitable[LlamaServer]],
+    ) -> None:
         self._info = info
-        # Empty when closed. A list, so that a thread can drop the last reference.
-        self._loaded = [server]
+        # Empty when unloaded. A list, so that a thread can drop the last reference.
+        self._loaded: list[LlamaServer] = []
+        self._load = load
+        self._loading = trio.Lock()
         self._client = client
         # llama.cpp cannot cancel what waits in its own queue, so nothing ever waits there.
-        self._slots = trio.CapacityLimiter(info.concurrency)
+        self._limiter = trio.CapacityLimiter(info.concurrency)
+        self._slots = Slots(info.concurrency)
         # Counted and not yet generated, oldest first; at most as many as there are slots.
-        self._rendered: dict[ChatInput, list[int]] = {}
+        self._rendered: dict[tuple[bytes, ChatInput], list[int]] = {}
 
     @property
     def info(self) -> EngineInfo:
         """What runs here."""
         return self._info
 
-    async def count_input(self, job: ChatInput) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model is loaded."""
+        return bool(self._loaded)
+
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating."""
         tokens = await self._render(job)
         # Kept for the job that most likely follows: rendering takes milliseconds of its start.
-        self._rendered[job] = tokens
+        self._rendered[tenant, job] = tokens
         while len(self._rendered) > self._info.concurrency:
             del self._rendered[next(iter(self._rendered))]
         return len(tokens)
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int
+        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job; leaving the context frees its slot."""
         if output_units_max < 1:
             raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
-        tokens = self._rendered.pop(job, None) or await self._render(job)
+        tokens = self._rendered.pop((tenant, job), None) or await self._render(job)
         room = self._info.context_units - len(tokens)
         if room < 1:
             raise UserError(
                 f"the input has {len(tokens)} tokens; with its answer it must fit in "
                 f"{self._info.context_units}"
             )
-        request = completion_request(tokens, job, min(output_units_max, room))
         handoff = Handoff()
         over = trio.Event()
-        await self._slots.acquire_on_behalf_of(handoff)
+        await self._limiter.acquire_on_behalf_of(handoff)
         if not self._loaded:
-            self._slots.release_on_behalf_of(handoff)
-            raise _closed()
+            self._limiter.release_on_behalf_of(handoff)
+            raise _unloaded()
+        slot, may_reuse = self._slots.take(tenant)
+        request = completion_request(
+            tokens, job, min(output_units_max, room), slot=slot, may_reuse=may_reuse
+        )
 
         def on_end() -> None:
-            self._slots.release_on_behalf_of(handoff)
+            self._slots.give_back(slot)
+            self._limiter.release_on_behalf_of(handoff)
             over.set()
 
         def deliver(result: outcome.Outcome[None]) -> None:
@@ -196,7 +224,7 @@ class LlamaEngine:
 
     async def _ask(self, path: str, question: dict[str, object]) -> bytes:
         if not self._loaded:
-            raise _closed()
+            raise _unloaded()
         try:
             response = await self._client.post(path, content=msgspec.json.encode(question))
         except httpx.TransportError as error:
@@ -208,11 +236,29 @@ class LlamaEngine:
             raise UserError(f"the input cannot be rendered: {refusal_text(response.content)}")
         return response.content
 
-    async def _close(self) -> None:
+    async def release(self) -> bool:
+        """Unloads the model; llama.cpp has no lighter sleep."""
+        await self._unload()
+        return True
+
+    async def stop(self) -> bool:
+        """Unloads the model; jobs that are still busy keep it until they notice."""
+        return await self.release()
+
+    async def wake(self) -> None:
+        """Verifies and loads the model; loading cannot be interrupted once begun."""
+        async with self._loading:
+            if not self._loaded:
+                # Not into a local: the last reference must be the one that `_unload` drops.
+                self._loaded.append(await self._load())
+                self._slots = Slots(self._info.concurrency)
+
+    async def _unload(self) -> None:
         # The destructor joins llama.cpp's threads, all idle: a generation that is still busy
         # holds a reference of its own, and then it is the last to leave that frees the model.
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._loaded.clear)
+            async with self._loading:
+                await trio.to_thread.run_sync(self._loaded.clear)
 
 
 def _complete(server: LlamaServer, request: bytes, handoff: Handoff) -> None:
@@ -238,5 +284,5 @@ def _complete(server: LlamaServer, request: bytes, handoff: Handoff) -> None:
         handoff.fail(failure)
 
 
-def _closed() -> Unavailable:
-    return Unavailable("the engine has been closed")
+def _unloaded() -> Unavailable:
+    return Unavailable("the engine is closed, or has given its memory back")

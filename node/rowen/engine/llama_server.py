@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +50,11 @@ def socket_file(directory: str) -> str:
     return name
 
 
+def build_name() -> str:
+    """Name and version for the offer, such as ``llama.cpp 11549``."""
+    return f"llama.cpp {version('xllamacpp').rpartition('.')[2]}"
+
+
 def load_server(
     model_file: Path,
     listen_file: str,
@@ -56,7 +62,7 @@ def load_server(
     threads: int,
     concurrency: int,
     context_units: int,
-) -> tuple[LlamaServer, str]:
+) -> LlamaServer:
     """Loads a model; takes long, so it runs in a thread.
 
     Args:
@@ -67,14 +73,13 @@ def load_server(
         concurrency: Jobs at the same time.
         context_units: Tokens of context for each of them.
 
-    Returns:
-        The server, and its name and version for the offer.
-
     Raises:
         UserError: The file is no model that llama.cpp knows, or one that does not fit.
     """
     import xllamacpp
 
+    # A former life of the engine leaves its socket behind, and llama.cpp does not replace it.
+    Path(listen_file).unlink(missing_ok=True)
     params: Any = xllamacpp.CommonParams()
     params.model.path = str(model_file)
     # A name that ends in .sock makes llama.cpp listen there instead of on a port.
@@ -97,10 +102,10 @@ def load_server(
     # Prompts must not reach a log.
     params.verbosity = -1
     try:
-        server = xllamacpp.Server(params)
+        server: LlamaServer = xllamacpp.Server(params)
     except RuntimeError as error:
         raise UserError(
             f"llama.cpp cannot load {model_file}: {error} Check that it is a model this version "
             f"knows, and that {concurrency} × {context_units} tokens of context fit in memory."
         ) from error
-    return server, f"llama.cpp {xllamacpp.__version__.rpartition('.')[2]}"
+    return server

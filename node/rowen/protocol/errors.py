@@ -48,6 +48,7 @@ class Reason(StrEnum):
     BUSY = "busy"
     STOPPING = "stopping"
     NO_LEASE = "no_lease"
+    ENGINE_DOWN = "engine_down"
 
 
 class Refused(RowenError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from itertools import chain, repeat
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from rowen.protocol.statements import Order
 from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books
 from rowen.provider.settings import ProviderSettings
+from rowen.provider.stock import Place, Shelf, Stock
 from rowen.store.base import Journal
 
 BUSY_RETRY_MS = 2_000
@@ -39,15 +41,11 @@ class Shop(Protocol):
     journal: Journal
     settings: ProviderSettings
     terms: admission.Terms
-    slots: trio.CapacityLimiter
+    stock: Stock
     now_ms: Callable[[], int]
 
     def greeting(self) -> messages.Hello:
         """The present offer, signed."""
-        ...
-
-    def engine_of(self, variant: bytes) -> Engine:
-        """The engine behind a variant that is on offer."""
         ...
 
 
@@ -163,45 +161,41 @@ class Conversation:
         nursery.start_soon(self._serve, account, submit, order)
 
     async def _serve(self, account: Account, submit: messages.Submit, order: Order) -> None:
-        slot = object()
         try:
-            self._shop.slots.acquire_on_behalf_of_nowait(slot)
-        except trio.WouldBlock:
-            full = Refused(Reason.BUSY, "every engine slot is taken", BUSY_RETRY_MS)
-            self._pending -= 1
-            await self._refuse(order.job_id, full)
-            return
-        try:
-            engine = self._shop.engine_of(order.variant)
-            job_input = _read_input(submit.input)
-            control = await self._admit(account, submit, order, engine, job_input)
+            shelf = self._shop.stock.shelf(order.variant)
+            await self._worth_reading(account, submit, order)
+            async with shelf.place(order.job_id, order.channel_id, len(submit.input)) as place:
+                job_input = _read_input(submit.input)
+                control = await self._admit(account, submit, order, shelf, job_input)
+                await self._run(account, order, shelf.engine, job_input, control, place)
         except Refused as no:
+            # Nothing is refused any more once a job was accepted.
             await self._refuse(order.job_id, no)
-        else:
-            await self._run(account, order, engine, job_input, control)
         finally:
             self._pending -= 1
-            self._shop.slots.release_on_behalf_of(slot)
 
     async def _admit(
         self,
         account: Account,
         submit: messages.Submit,
         order: Order,
-        engine: Engine,
+        shelf: Shelf,
         job_input: ChatInput,
     ) -> JobControl:
         shop = self._shop
-        view = await self._worth_reading(account, submit, order)
         try:
-            input_units = await engine.count_input(job_input)
+            input_units = await shelf.engine.count_input(job_input, tenant=order.channel_id)
         except UserError as error:
             raise Refused(Reason.INPUT_INVALID, str(error)[:DETAIL_MAX]) from error
         except Unavailable as error:
-            raise Refused(Reason.BUSY, "the engine does not answer", BUSY_RETRY_MS) from error
+            retry_ms = shop.settings.caps.engine_retry_ms
+            raise Refused(Reason.ENGINE_DOWN, "the engine does not answer", retry_ms) from error
         is_known = await shop.journal.is_job_known(order.job_id)
+        # Waiting for a place may have taken a while, and the chain may have moved.
+        view = await shop.books.view(account.state.channel_id)
 
         def admit(state: SellerChannel) -> Job:
+            shelf.check_open()
             shop.books.check_total(state.channel_id)
             return admission.admit(
                 state,
@@ -248,13 +242,19 @@ class Conversation:
         engine: Engine,
         job_input: ChatInput,
         control: JobControl,
+        place: Place,
     ) -> None:
         job_id = order.job_id
+        place.preempt = partial(account.apply, on.OwnerReturned(job_id))
+        if place.is_preempted:
+            await place.preempt()
         left_s = (order.deadline_ms - self._shop.now_ms()) / 1000
         with control.scope:
             with trio.move_on_after(max(0.0, left_s)) as deadline:
                 try:
-                    async with engine.generate(job_input, control.output_units_max) as pieces:
+                    async with engine.generate(
+                        job_input, control.output_units_max, tenant=order.channel_id
+                    ) as pieces:
                         await self._pump(account, job_id, control, pieces)
                 except (Unavailable, UserError) as error:
                     await account.apply(on.EngineFailed(job_id, str(error)[:DETAIL_MAX]))

@@ -34,9 +34,11 @@ from rowen.provider.reports import (
     ProviderReport,
     SettleReport,
     TransactionReport,
+    VariantReport,
 )
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
+from rowen.provider.stock import Shelf, Ware
 from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
 from rowen_scheduler.claiming import ClaimPolicy
@@ -152,14 +154,8 @@ class Daemon:
             address=format_address(self.till.key.address),
             peer_id=self.network.peer_id,
             addresses=list(self.network.addresses),
-            model=provider.variant.model,
-            precision=provider.variant.precision,
-            variant=provider.variant.id.hex(),
-            price_input=provider.variant.price_input,
-            price_output=provider.variant.price_output,
+            variants=[report_variant(shelf) for shelf in provider.stock.shelves.values()],
             sessions=provider.sessions,
-            jobs_free=int(provider.slots.available_tokens),
-            jobs_max=int(provider.slots.total_tokens),
             issued=sum(c.issued for c in channels),
             paid=sum(c.paid for c in channels),
             unclaimed=backlog.amount if backlog else None,
@@ -193,6 +189,24 @@ class Daemon:
 
     async def _on_settle(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
         return await self.till.settle(sweep=bool(arguments.get("sweep")))
+
+
+def report_variant(shelf: Shelf) -> VariantReport:
+    """A variant as it is shown."""
+    variant = shelf.variant
+    return VariantReport(
+        variant="0x" + variant.id.hex(),
+        model=variant.model,
+        precision=variant.precision,
+        price_input=variant.price_input,
+        price_cached=variant.price_cached,
+        price_output=variant.price_output,
+        price_request=variant.price_request,
+        is_ready=shelf.is_ready,
+        running=shelf.running,
+        waiting=shelf.waiting,
+        places=shelf.places,
+    )
 
 
 def _report_channel(account: Account) -> ChannelReport:
@@ -269,7 +283,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             network=network,
             escrow=till.escrow,
             journal=till.journal,
-            engine=engine,
+            wares=[Ware(engine=engine, prices=prices_of(config))],
             settings=settings_of(config),
             now_ms=now_ms,
         )
@@ -299,6 +313,17 @@ def claim_terms_of(config: Config) -> ClaimTerms:
     )
 
 
+def prices_of(config: Config) -> Prices:
+    """What the embedded engine's work costs."""
+    owner = config.provider
+    return Prices(
+        input=owner.price_input.units,
+        cached=owner.price_cached.units,
+        output=owner.price_output.units,
+        request=owner.price_request.units,
+    )
+
+
 def settings_of(config: Config) -> ProviderSettings:
     """An owner's settings as the node wants them.
 
@@ -312,12 +337,6 @@ def settings_of(config: Config) -> ProviderSettings:
             f"{format_usd(owner.credit.units)}: no client could be served"
         )
     return ProviderSettings(
-        prices=Prices(
-            input=owner.price_input.units,
-            cached=owner.price_cached.units,
-            output=owner.price_output.units,
-            request=owner.price_request.units,
-        ),
         credit=owner.credit.units,
         credit_total=owner.credit_total.units,
         confirmations=config.chain.confirmations,

@@ -1,41 +1,41 @@
-"""A provider: greets clients with its offer, serves their sessions, and claims what they owe."""
+"""A provider: greets clients with its offers, serves their sessions, and claims what they owe."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
 
 from rowen.chain.base import Escrow
-from rowen.engine.base import Engine
 from rowen.p2p.network import Network, Stream
 from rowen.p2p.session import Patience, open_session
 from rowen.protocol.admission import Terms
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
+from rowen.protocol.errors import PeerError, Unavailable
 from rowen.protocol.messages import Hello
-from rowen.protocol.offers import sign_offer, variant_id
+from rowen.protocol.offers import sign_offer
 from rowen.protocol.signing import Key
 from rowen.provider.books import Books
 from rowen.provider.conversation import Conversation
 from rowen.provider.settings import ProviderSettings
+from rowen.provider.stock import Stock, Ware
 from rowen.store.base import Contradiction, Journal, JournalFailed
-from rowen_scheduler.market import Offer, Variant
+from rowen_scheduler.market import Offer
 
 log = structlog.get_logger("rowen.provider")
 
 
 class Provider:
-    """One operator key selling what one engine makes.
+    """One operator key selling what its engines make.
 
     Attributes:
         books: Its channels.
         journal: Where its money facts are.
         settings: The owner's decisions.
         terms: What orders are judged by.
-        slots: Engine places; a job holds one from admission to its last receipt.
+        stock: What it sells, and the places of its engines.
         now_ms: Wall clock, Unix milliseconds.
         served: Jobs that ended well, and those that did not, counted apart.
     """
@@ -48,7 +48,7 @@ class Provider:
         network: Network,
         escrow: Escrow,
         journal: Journal,
-        engine: Engine,
+        wares: Sequence[Ware],
         settings: ProviderSettings,
         now_ms: Callable[[], int],
         patience: Patience | None = None,
@@ -57,10 +57,9 @@ class Provider:
         self.journal = journal
         self.settings = settings
         self.now_ms = now_ms
-        self.slots = trio.CapacityLimiter(engine.info.concurrency)
-        self.variant = _variant_of(engine, settings)
+        self.stock = Stock(wares, settings.caps)
         self.terms = Terms(
-            variants={self.variant.id: self.variant},
+            variants=self.stock.variants,
             jobs_max=settings.jobs_max,
             deadline_ms_max=settings.deadline_s_max * 1000,
         )
@@ -69,7 +68,6 @@ class Provider:
         )
         self._domain = domain
         self._network = network
-        self._engine = engine
         self._patience = patience
         self._greeting: tuple[int, Hello] | None = None
         self._peer_to_sessions: Counter[str] = Counter()
@@ -85,7 +83,11 @@ class Provider:
         """
         await self.books.recover()
         self._network.set_handler(self._serve)
-        log.info("serving", peer_id=self._network.peer_id, variant=self.variant.id.hex())
+        log.info(
+            "serving",
+            peer_id=self._network.peer_id,
+            variants=sorted(key.hex() for key in self.terms.variants),
+        )
 
     async def run(self) -> None:
         """Watches over a started node until cancelled.
@@ -111,7 +113,7 @@ class Provider:
             offer = Offer(
                 provider=self.key.address,
                 addresses=self._network.addresses,
-                variants=(self.variant,),
+                variants=tuple(self.terms.variants.values()),
                 credit=self.settings.credit,
                 jobs_max=self.settings.jobs_max,
                 issued_at_ms=now_ms,
@@ -119,17 +121,6 @@ class Provider:
             )
             self._greeting = (now_ms, sign_offer(offer, self._domain, self.key))
         return self._greeting[1]
-
-    def engine_of(self, variant: bytes) -> Engine:
-        """The engine behind a variant.
-
-        Raises:
-            Refused: It is not sold here.
-        """
-        if variant != self.variant.id:
-            sold = f"{self.variant.model}:{self.variant.precision} (0x{self.variant.id.hex()})"
-            raise Refused(Reason.UNKNOWN_VARIANT, f"0x{variant.hex()} is not sold here; {sold} is")
-        return self._engine
 
     async def _serve(self, stream: Stream) -> None:
         peer = stream.peer_id
@@ -155,22 +146,3 @@ class Provider:
             if not self._peer_to_sessions[peer]:
                 # Nothing is remembered of a peer that has gone.
                 del self._peer_to_sessions[peer]
-
-
-def _variant_of(engine: Engine, settings: ProviderSettings) -> Variant:
-    info = engine.info
-    return Variant(
-        id=variant_id(
-            info.model, info.precision, info.weights_digest, info.build, info.context_units
-        ),
-        model=info.model,
-        precision=info.precision,
-        weights_digest=info.weights_digest,
-        build=info.build,
-        context_units=info.context_units,
-        output_units_max=min(settings.output_units_max, info.context_units),
-        price_input=settings.prices.input,
-        price_cached=settings.prices.cached,
-        price_output=settings.prices.output,
-        price_request=settings.prices.request,
-    )

@@ -33,6 +33,36 @@ class ChannelReport(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str
 
 
+class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant on sale, prices in token units per million.
+
+    Attributes:
+        variant: Its id, hexadecimal.
+        model: Name a client asks for.
+        precision: Quantisation.
+        price_input: Of input units.
+        price_cached: Of those served from the engine's cache.
+        price_output: Of output units.
+        price_request: For each job, token units.
+        is_ready: Whether its engine takes jobs now.
+        running: Jobs at the engine.
+        waiting: Jobs that wait for a place.
+        places: Jobs it serves at the same time.
+    """
+
+    variant: str
+    model: str
+    precision: str
+    price_input: int
+    price_cached: int
+    price_output: int
+    price_request: int
+    is_ready: bool
+    running: int
+    waiting: int
+    places: int
+
+
 class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     """The node at one moment, amounts in token units.
 
@@ -40,14 +70,8 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
         address: Operator address.
         peer_id: The same key as a PeerId.
         addresses: Multiaddresses to dial.
-        model: On offer.
-        precision: On offer.
-        variant: Its id, hexadecimal.
-        price_input: Per million.
-        price_output: Per million.
+        variants: On sale.
         sessions: Clients connected.
-        jobs_free: Engine places free.
-        jobs_max: Engine places.
         issued: Receipts written, all channels together.
         paid: Covered by vouchers.
         unclaimed: Of that, not on chain yet; None when the chain does not answer.
@@ -61,14 +85,8 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     peer_id: str
     addresses: list[str]
-    model: str
-    precision: str
-    variant: str
-    price_input: int
-    price_output: int
+    variants: list[VariantReport]
     sessions: int
-    jobs_free: int
-    jobs_max: int
     issued: int
     paid: int
     unclaimed: int | None

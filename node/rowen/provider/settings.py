@@ -23,12 +23,31 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """How much work a node takes on at once. Whoever is beyond it is told when to ask again.
+
+    Attributes:
+        jobs_total_max: Jobs running or waiting, all variants and clients together.
+        input_bytes_total_max: Their inputs together.
+        waiting_max: Jobs that wait for one variant.
+        waiting_per_client_max: Of these, one channel's.
+        wait_s_max: Longest wait for a place; another provider may have one at once.
+        engine_retry_ms: When to ask again while an engine is down.
+    """
+
+    jobs_total_max: int = 256
+    input_bytes_total_max: int = 64 * 1024 * 1024
+    waiting_max: int = 32
+    waiting_per_client_max: int = 4
+    wait_s_max: float = 5.0
+    engine_retry_ms: int = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """How this provider sells.
 
     Attributes:
-        prices: Of its variant.
-        output_units_max: Longest answer it takes an order for.
         credit: Token units it works ahead of payment, per channel: its worst-case loss there.
         credit_total: The same for all channels together, within an hour.
         sessions_max: Clients connected at the same time.
@@ -43,10 +62,9 @@ class ProviderSettings:
         deposit_wait_s: How long its deposit may take to be confirmed; longer than clients wait.
         coalesce_s: Least time between two chunks of a job; tokens gather in between.
         view_age_s_max: Oldest view of a channel on chain that new work is taken on.
+        caps: How much work it takes on at once.
     """
 
-    prices: Prices
-    output_units_max: int = 4096
     credit: int = 20_000
     credit_total: int = 1_000_000
     sessions_max: int = 256
@@ -60,3 +78,4 @@ class ProviderSettings:
     deposit_wait_s: float = 90.0
     coalesce_s: float = 0.015
     view_age_s_max: float = 15.0
+    caps: Caps = Caps()

@@ -81,6 +81,9 @@ class ScriptedEngine:
         fail_at: Raise ``Unavailable`` instead of the piece of this index; None never does.
         hang_at: Stay silent for ever instead of the piece of this index; None never does.
         counters: Jobs so far.
+        holds_memory: Whether it is loaded and awake.
+        can_release: Whether ``release`` works; False plays an engine without sleep.
+        can_stop: Whether ``stop`` works; False plays an engine of somebody else's.
     """
 
     def __init__(
@@ -103,22 +106,53 @@ class ScriptedEngine:
         self.fail_at: int | None = None
         self.hang_at: int | None = None
         self.counters = Counters()
+        self.holds_memory = True
+        self.can_release = True
+        self.can_stop = True
 
     @property
     def info(self) -> EngineInfo:
         """What it claims to run."""
         return self._info
 
-    async def count_input(self, job: ChatInput) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Whether its memory was not taken from it."""
+        return self.holds_memory
+
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
+        self._check_ready()
         return input_units_of(job)
+
+    async def release(self) -> bool:
+        """Sleeps, if it can."""
+        await trio.lowlevel.checkpoint()
+        self.holds_memory = self.holds_memory and not self.can_release
+        return not self.holds_memory
+
+    async def stop(self) -> bool:
+        """Ends, if it can."""
+        await trio.lowlevel.checkpoint()
+        self.holds_memory = self.holds_memory and not self.can_stop
+        return not self.holds_memory
+
+    async def wake(self) -> None:
+        """Is ready again."""
+        await trio.lowlevel.checkpoint()
+        self.holds_memory = True
+
+    def _check_ready(self) -> None:
+        if not self.holds_memory:
+            raise Unavailable("the scripted engine has given its memory back")
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int
+        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job."""
+        self._check_ready()
         recital = _Recital(self, self._plan(job, output_units_max))
         # By the job, not the task: one task may hold several jobs open.
         await self._slots.acquire_on_behalf_of(recital)

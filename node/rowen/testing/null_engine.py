@@ -37,14 +37,33 @@ class NullEngine:
         """What it claims to run."""
         return self._info
 
-    async def count_input(self, job: ChatInput) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Always."""
+        return True
+
+    async def release(self) -> bool:
+        """It holds nothing."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async def stop(self) -> bool:
+        """It holds nothing."""
+        await trio.lowlevel.checkpoint()
+        return True
+
+    async def wake(self) -> None:
+        """It never sleeps."""
+        await trio.lowlevel.checkpoint()
+
+    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
         return input_units_of(job)
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int
+        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job."""
         await trio.lowlevel.checkpoint()

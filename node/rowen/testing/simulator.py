@@ -22,6 +22,7 @@ from rowen.protocol.signing import Key
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, Settlement
+from rowen.provider.stock import Ware
 from rowen.testing.chain import FakeChain, FakeEscrow, FakeWallet
 from rowen.testing.engine import ScriptedEngine
 from rowen.testing.network import MemoryHub, MemoryNetwork
@@ -98,15 +99,22 @@ class SimProvider(SimNode):
     Attributes:
         engine: What it sells; swap it between lives to model an upgrade.
         settings: The owner's.
+        prices: Of what it sells.
         node: The running provider, of the present or last life.
     """
 
     def __init__(
-        self, simulation: Simulation, key: Key, engine: Engine, settings: ProviderSettings
+        self,
+        simulation: Simulation,
+        key: Key,
+        engine: Engine,
+        settings: ProviderSettings,
+        prices: Prices = PRICES,
     ) -> None:
         super().__init__(simulation, key)
         self.engine = engine
         self.settings = settings
+        self.prices = prices
         self.node: Provider | None = None
 
     async def _run(self, journal: FakeJournal, ready: trio.Event) -> None:
@@ -117,7 +125,7 @@ class SimProvider(SimNode):
             network=self.network,
             escrow=simulation.escrow,
             journal=journal,
-            engine=self.engine,
+            wares=(Ware(engine=self.engine, prices=self.prices),),
             settings=self.settings,
             now_ms=simulation.now_ms,
             patience=PATIENCE,
@@ -207,14 +215,18 @@ class Simulation:
         return START_MS + int(trio.current_time() * 1000)
 
     async def add_provider(
-        self, engine: Engine | None = None, settings: ProviderSettings | None = None
+        self,
+        engine: Engine | None = None,
+        settings: ProviderSettings | None = None,
+        prices: Prices = PRICES,
     ) -> SimProvider:
         """A new provider, started."""
         provider = SimProvider(
             self,
             Key(self.rng.randbytes(32)),
             engine or ScriptedEngine(delay_s=0.02),
-            settings or ProviderSettings(prices=PRICES, credit=400, confirmations=CONFIRMATIONS),
+            settings or ProviderSettings(credit=400, confirmations=CONFIRMATIONS),
+            prices,
         )
         self.providers.append(provider)
         await provider.start()

@@ -13,7 +13,7 @@ import trio
 from rowen.engine.base import Engine, Finished, Piece
 from rowen.engine.llama import open_llama
 from rowen.engine.models import SMOLLM2
-from rowen.protocol.errors import UserError
+from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 
@@ -191,6 +191,27 @@ async def test_input_that_cannot_be_served_says_why(open_engine: Open) -> None:
             await engine.count_input(alone)
         with pytest.raises(UserError, match="cannot begin"):
             await run(engine, alone)
+
+
+async def test_an_engine_gives_its_memory_back_and_comes_again(open_engine: Open) -> None:
+    """Between release and wake it serves nobody; each may be asked twice."""
+    async with open_engine() as engine:
+        ready = [engine.is_ready]
+        whole, _ = await run(engine, chat())
+        for give_back in (engine.release, engine.stop):
+            assert await give_back()
+            assert await give_back()
+            ready.append(engine.is_ready)
+            with pytest.raises(Unavailable):
+                await engine.count_input(chat())
+            with pytest.raises(Unavailable):
+                await run(engine, chat())
+            await engine.wake()
+            await engine.wake()
+            ready.append(engine.is_ready)
+            again, _ = await run(engine, chat())
+            assert text(again) == text(whole)
+        assert ready == [True, False, True, False, True]
 
 
 async def test_an_answer_never_outgrows_the_context(open_engine: Open) -> None:

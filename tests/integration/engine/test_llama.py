@@ -130,6 +130,38 @@ async def test_a_prefix_used_before_is_counted_as_cached(model_file: Path) -> No
         assert ends[1].cached_units == ends[1].input_units - 1
 
 
+async def test_one_clients_input_never_speeds_up_anothers(model_file: Path) -> None:
+    """Threat 60: whoever repeats another's prompt is told of no cache, however the slots fall."""
+    async with open_small(model_file) as engine:
+
+        async def cached(tenant: bytes) -> int:
+            async with engine.generate(chat(), 2, tenant=tenant) as items:
+                *_, end = [item async for item in items]
+            assert isinstance(end, Finished)
+            return end.cached_units
+
+        assert [await cached(tenant) for tenant in (b"a", b"b", b"a", b"a")][:3] == [0, 0, 0]
+        # Its own it may use.
+        assert await cached(b"a") > 0
+
+
+async def test_released_weights_leave_memory_and_come_back(model_file: Path) -> None:
+    """The file is mapped while the model is loaded, so its mapping tells."""
+
+    def is_mapped() -> bool:
+        return any(found.path == str(model_file) for found in psutil.Process().memory_maps())
+
+    async with open_small(model_file) as engine:
+        async with engine.generate(chat(), 8) as items:
+            before = [item async for item in items]
+        assert is_mapped()
+        assert await engine.release()
+        assert not is_mapped()
+        await engine.wake()
+        async with engine.generate(chat(), 8) as items:
+            assert [item async for item in items] == before
+
+
 async def test_characters_of_many_tokens_arrive_whole(model_file: Path) -> None:
     async with open_small(model_file) as engine:
         async with engine.generate(chat("Repeat exactly: 🦄🦄 日本語"), 40) as items:
@@ -205,6 +237,18 @@ class FakeServer:
             raise self._error
 
 
+async def loaded(server: FakeServer, client: httpx.AsyncClient) -> LlamaEngine:
+    """An engine around it, ready."""
+
+    async def load() -> FakeServer:
+        await trio.lowlevel.checkpoint()
+        return server
+
+    engine = LlamaEngine(INFO, client, load)
+    await engine.wake()
+    return engine
+
+
 INFO = EngineInfo(
     model="m", precision="p", weights_digest=bytes(32), build="b", context_units=9, concurrency=1
 )
@@ -233,7 +277,7 @@ async def test_an_engine_that_dies_in_the_middle_is_unavailable(
     """What it said before is delivered, the slot is free after."""
     client = httpx.AsyncClient(transport=httpx.MockTransport(render), base_url="http://engine")
     async with client:
-        engine = LlamaEngine(INFO, server, client)
+        engine = await loaded(server, client)
         for _ in range(2):
             with trio.fail_after(PATIENCE_S):
                 async with engine.generate(chat(), 5) as items:
@@ -252,7 +296,7 @@ async def test_a_refusal_to_render_says_who_must_act(status: int, error: type[Ex
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
         with pytest.raises(error, match="roles must alternate"):
-            await LlamaEngine(INFO, FakeServer([]), client).count_input(chat())
+            await (await loaded(FakeServer([]), client)).count_input(chat())
 
 
 async def test_a_counted_job_is_rendered_once_and_then_forgotten() -> None:
@@ -265,7 +309,7 @@ async def test_a_counted_job_is_rendered_once_and_then_forgotten() -> None:
 
     transport = httpx.MockTransport(count)
     async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
-        engine = LlamaEngine(INFO, FakeServer([PLUM]), client)
+        engine = await loaded(FakeServer([PLUM]), client)
         for job in (chat("first"), chat("second")):
             await engine.count_input(job)
         assert len(asked) == 4

@@ -31,6 +31,7 @@ from rowen.protocol.signing import Key
 from rowen.provider.daemon import Till, now_ms
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
+from rowen.provider.stock import Ware
 from rowen.store.journal import open_journal
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 
@@ -59,8 +60,8 @@ async def provider(life: dict[str, Any], say: Callable[..., None]) -> None:
             network=network,
             escrow=escrow,
             journal=journal,
-            engine=ScriptedEngine(delay_s=0.002),
-            settings=ProviderSettings(prices=PRICES, credit=40, confirmations=0),
+            wares=(Ware(engine=ScriptedEngine(delay_s=0.002), prices=PRICES),),
+            settings=ProviderSettings(credit=40, confirmations=0),
             now_ms=now_ms,
         )
         await node.start()

@@ -24,6 +24,7 @@ from rowen.protocol.signing import Key
 from rowen.provider.daemon import now_ms
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
+from rowen.provider.stock import Ware
 from rowen.store.journal import open_journal
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 
@@ -67,10 +68,13 @@ async def market(tmp_path: Path) -> AsyncIterator[Market]:
             network=network,
             escrow=escrow,
             journal=journal,
-            engine=ScriptedEngine(delay_s=0.005),
-            settings=ProviderSettings(
-                prices=Prices(input=500_000, cached=0, output=2_000_000), confirmations=0
+            wares=(
+                Ware(
+                    engine=ScriptedEngine(delay_s=0.005),
+                    prices=Prices(input=500_000, cached=0, output=2_000_000),
+                ),
             ),
+            settings=ProviderSettings(confirmations=0),
             now_ms=now_ms,
         )
         await node.start()

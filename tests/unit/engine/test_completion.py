@@ -99,7 +99,7 @@ def test_a_count_that_falls_is_a_failure() -> None:
 def test_only_the_samplers_the_client_asked_for_are_used() -> None:
     """llama.cpp's defaults cut to 40 tokens and to 5 % of the likeliest: nobody ordered that."""
     job = ChatInput(messages=(USER,), temperature=0.5, top_p=0.75, seed=7, stop=("x",))
-    request = json.loads(completion_request([1, 2], job, 9))
+    request = json.loads(completion_request([1, 2], job, 9, slot=1, may_reuse=False))
     assert request == {
         "prompt": [1, 2],
         "max_tokens": 9,
@@ -110,7 +110,8 @@ def test_only_the_samplers_the_client_asked_for_are_used() -> None:
         "seed": 7,
         "stop": ["x"],
         "stream": True,
-        "cache_prompt": True,
+        "id_slot": 1,
+        "cache_prompt": False,
         "timings_per_token": True,
         "return_progress": True,
     }

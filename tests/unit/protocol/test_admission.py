@@ -281,6 +281,7 @@ def test_every_reason_of_the_core_is_reached_here() -> None:
         Reason.BUSY,
         Reason.STOPPING,
         Reason.NO_LEASE,
+        Reason.ENGINE_DOWN,
     }
     assert here | shells == set(Reason)
     assert not here & shells

@@ -153,8 +153,8 @@ async def open_stage(places: Places, screen: Screen) -> AsyncIterator[Stage]:
             devnet=devnet,
             players=players,
             buyer=buyer,
-            model=cast[0][1].model,
-            precision=cast[0][1].precision,
+            model=cast[0][1].variants[0].model,
+            precision=cast[0][1].variants[0].precision,
         )
 
 
@@ -252,8 +252,8 @@ async def _start_one(
         address=serving.address,
         addresses=serving.addresses,
         payout=format_address(payout),
-        price_input=serving.price_input,
-        price_output=serving.price_output,
+        price_input=serving.variants[0].price_input,
+        price_output=serving.variants[0].price_output,
         credit=str(parse_usd(CREDIT_USD)),
     )
     return Player(process, address, payout, shown), serving
