@@ -195,6 +195,7 @@ class ServingDocument(Document, frozen=True):
     variants: list[SoldVariant]
     chain_id: Count
     escrow: Address
+    watch: str
 
 
 class SoldChannel(Document, frozen=True):
@@ -227,6 +228,9 @@ class ProviderStatus(Document, frozen=True):
     credit: Amount | None
     gas_wei: Wei | None
     chain: str
+    watch: str
+    trouble: list[str]
+    alerts: list[str]
     channels: list[SoldChannel]
 
 

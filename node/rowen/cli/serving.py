@@ -90,6 +90,7 @@ def _document(daemon: Daemon) -> ServingDocument:
         ],
         chain_id=domain.chain_id,
         escrow=format_address(domain.escrow),
+        watch=daemon.watch.address,
     )
 
 
@@ -100,6 +101,8 @@ def _introduce(screen: Console, document: ServingDocument) -> None:
         ("provider", document.address),
         ("chain", f"{document.chain_id}, escrow {document.escrow}"),
     ]
+    if document.watch:
+        pairs.append(("watch", f"{document.watch}/readyz?verbose, /metrics"))
     pairs += [("listening", address) for address in document.addresses]
     facts(screen, pairs, indent=2)
     screen.print(variants_table(document.variants))

@@ -130,6 +130,8 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
         ("credit", _maybe(node.credit, "rowen settle --sweep")),
         ("gas", "unknown" if node.gas_wei is None else f"{int(node.gas_wei) / 10**18:.6g} ETH"),
     ]  # fmt: skip
+    pairs += [("trouble", harmless(what)) for what in node.trouble]
+    pairs += [("alert", name) for name in node.alerts]
     pairs += [("listening", address) for address in node.addresses]
     facts(screen, pairs, indent=2)
     screen.print(variants_table(node.variants))

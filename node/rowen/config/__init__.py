@@ -11,6 +11,7 @@ from rowen.config.sections import (
     Config,
     ProviderConfig,
     Usd,
+    WatchConfig,
 )
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Config",
     "ProviderConfig",
     "Usd",
+    "WatchConfig",
     "load_config",
 ]

@@ -121,6 +121,33 @@ class ClientConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchConfig:
+    """``[watch]``: how the node is watched, and when its owner is called.
+
+    Attributes:
+        listen: Where /livez, /readyz and /metrics answer, on loopback; empty for nowhere.
+        interval_s: How often chain, engine and disk are looked at.
+        webhooks: URLs that alerts are sent to, as JSON that Slack and Discord show, too.
+        unclaimed_age_s: An alert when a receipt is unclaimed for so long.
+        value_at_risk: An alert when clients could leave so much unpaid.
+        gas_claims: An alert when the gas money lasts for no more claims than this.
+        chain_lag_s: An alert when the newest block is so old.
+        stuck_s: An alert when a transaction waits for so long.
+        disk_free_mb: An alert when no more than this is free where the journal is.
+    """
+
+    listen: str = f"127.0.0.1:{DEFAULT_PORT + 1}"
+    interval_s: int = 15
+    webhooks: tuple[str, ...] = field(default=(), repr=False, metadata={PRIVATE: True})
+    unclaimed_age_s: int = 86_400
+    value_at_risk: Usd = Usd(units=1_000 * _CENT)
+    gas_claims: int = 20
+    chain_lag_s: int = 300
+    stuck_s: int = 900
+    disk_free_mb: int = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings.
 
@@ -129,6 +156,7 @@ class Config:
         provider: See ``ProviderConfig``.
         costs: See ``CostsConfig``.
         client: See ``ClientConfig``.
+        watch: See ``WatchConfig``.
         origins: Where each value comes from, by ``section.key``: ``default``,
             ``FILE:LINE``, ``env:NAME`` or ``flag:--set``.
     """
@@ -137,6 +165,7 @@ class Config:
     provider: ProviderConfig = ProviderConfig()
     costs: CostsConfig = CostsConfig()
     client: ClientConfig = ClientConfig()
+    watch: WatchConfig = WatchConfig()
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -145,5 +174,6 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "provider": ProviderConfig,
     "costs": CostsConfig,
     "client": ClientConfig,
+    "watch": WatchConfig,
 }
 """Tables of the file, by name."""

@@ -19,6 +19,7 @@ from rowen.protocol.messages import Signed
 from rowen.protocol.seller import Meter, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
+from rowen.provider.tally import Tally
 from rowen.store.base import (
     ChannelStopped,
     Entry,
@@ -87,6 +88,7 @@ class Account:
         journal: Journal,
         key: Key,
         now_ms: Callable[[], int],
+        tally: Tally,
         voucher: Signed | None = None,
     ) -> None:
         self.state = state
@@ -94,6 +96,7 @@ class Account:
         self._journal = journal
         self._key = key
         self._now_ms = now_ms
+        self._tally = tally
         self._lock = trio.Lock()
         self._session: Session | None = None
         self._scope: trio.CancelScope | None = None
@@ -338,6 +341,7 @@ class Account:
                 self._controls[effect.job].scope.cancel()
             elif isinstance(effect, on.Bill) and effect.finish is not None:
                 self._controls.pop(effect.job, None)
+                self._tally.ended(effect.receipt, effect.finish)
 
     def _stopped(self, why: str) -> ChannelStopped:
         return ChannelStopped(channel_id=self.state.channel_id, detail=why)

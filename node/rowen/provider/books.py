@@ -20,6 +20,7 @@ from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Voucher
 from rowen.provider.account import Account
 from rowen.provider.settings import ProviderSettings
+from rowen.provider.tally import Tally
 from rowen.store.base import (
     ChannelOpened,
     ChannelStopped,
@@ -54,6 +55,7 @@ class Books:
         journal: Journal,
         settings: ProviderSettings,
         now_ms: Callable[[], int],
+        tally: Tally,
     ) -> None:
         self._key = key
         self._domain = domain
@@ -61,6 +63,7 @@ class Books:
         self._journal = journal
         self._settings = settings
         self._now_ms = now_ms
+        self._tally = tally
         self._accounts: dict[bytes, Account] = {}
         self._views: dict[bytes, _Seen] = {}
 
@@ -195,7 +198,9 @@ class Books:
         )
 
     def _account_of(self, state: SellerChannel) -> Account:
-        return Account(state, journal=self._journal, key=self._key, now_ms=self._now_ms)
+        return Account(
+            state, journal=self._journal, key=self._key, now_ms=self._now_ms, tally=self._tally
+        )
 
     def _replay(self, stored: StoredChannel) -> SellerChannel:
         state = self._fresh(stored.opened)

@@ -24,6 +24,7 @@ from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Place, Shelf, Stock
+from rowen.provider.tally import Tally
 from rowen.store.base import Journal
 
 BUSY_RETRY_MS = 2_000
@@ -42,6 +43,7 @@ class Shop(Protocol):
     settings: ProviderSettings
     terms: admission.Terms
     stock: Stock
+    tally: Tally
     now_ms: Callable[[], int]
 
     def greeting(self) -> messages.Hello:
@@ -283,6 +285,7 @@ class Conversation:
             await trio.sleep(coalesce_s)
 
     async def _refuse(self, job: bytes | None, no: Refused) -> None:
+        self._shop.tally.refused(no.reason)
         said = messages.No(job, no.reason.value, no.detail[:DETAIL_MAX], no.retry_ms)
         await self._session.send(messages.encode(said))
 

@@ -15,7 +15,7 @@ from rowen.chain.base import TxReceipt, Wallet, fresh_intent
 from rowen.chain.connect import open_escrow, open_wallet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key, sealing_key
-from rowen.chain.transactions import Attempt, Outcome
+from rowen.chain.transactions import Attempt, Outcome, TransactionLog
 from rowen.config import Config
 from rowen.engine.base import Engine
 from rowen.engine.models import entry, locate
@@ -29,6 +29,7 @@ from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
 from rowen.provider.node import Provider
+from rowen.provider.observing import Observer
 from rowen.provider.reports import (
     ChannelReport,
     ProviderReport,
@@ -39,6 +40,7 @@ from rowen.provider.reports import (
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
 from rowen.provider.stock import Shelf, Ware
+from rowen.provider.watch import Watch
 from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
 from rowen_scheduler.claiming import ClaimPolicy
@@ -57,12 +59,19 @@ class Till:
     """A provider's money: what is owed to it, claimed, and swept. Needs no engine or network."""
 
     def __init__(
-        self, *, key: Key, escrow: RpcEscrow, wallet: Wallet, journal: SqliteJournal
+        self,
+        *,
+        key: Key,
+        escrow: RpcEscrow,
+        wallet: Wallet,
+        journal: SqliteJournal,
+        log: TransactionLog,
     ) -> None:
         self.key = key
         self.escrow = escrow
         self.journal = journal
         self._wallet = wallet
+        self._log = log
         self.claimer = Claimer(
             provider=key.address,
             domain=escrow.deployment.domain,
@@ -70,6 +79,22 @@ class Till:
             escrow=escrow,
             wallet=wallet,
         )
+
+    async def gas_price_wei(self) -> int:
+        """What a unit of gas costs now.
+
+        Raises:
+            Unavailable: The chain does not answer.
+        """
+        return await self._wallet.gas_price_wei()
+
+    async def pending(self) -> int:
+        """Transactions of ours that are sent and not final.
+
+        Raises:
+            Unavailable: The journal does not answer.
+        """
+        return len(await self._log.pending(self.key.address))
 
     async def settle(self, *, sweep: bool) -> SettleReport:
         """Claims every unclaimed voucher and, if wished, moves the credit to the payout address.
@@ -102,13 +127,26 @@ class Daemon:
         till: Its money.
         provider: Its node.
         network: Where it listens.
+        watch: Its health, metrics and alerts.
     """
 
-    def __init__(self, till: Till, provider: Provider, network: Network, config: Config) -> None:
+    def __init__(
+        self, home: Home, till: Till, provider: Provider, network: Network, config: Config
+    ) -> None:
         self.till = till
         self.provider = provider
         self.network = network
         self._config = config
+        observer = Observer(
+            provider=till.key.address,
+            escrow=till.escrow,
+            gas_price=till.gas_price_wei,
+            claimer=till.claimer,
+            journal_file=home.seller_journal,
+            pending=till.pending,
+            probe_engines=provider.probe_engines,
+        )
+        self.watch = Watch(provider, observer, config.watch, now_ms)
 
     async def run(
         self,
@@ -133,6 +171,7 @@ class Daemon:
             nursery.start_soon(self._claim)
             nursery.start_soon(self._guard)
             nursery.start_soon(self._follow)
+            await nursery.start(self.watch.run)
             await nursery.start(serve_control, home, {**own, **(answerers or {})})
             task_status.started()
 
@@ -163,6 +202,9 @@ class Daemon:
             credit=credit,
             gas_wei=gas_wei,
             chain=chain,
+            watch=self.watch.address,
+            trouble=[f"{c.name}: {c.why}" for c in self.watch.conditions() if not c.is_met],
+            alerts=self.watch.raised,
             channels=channels,
         )
 
@@ -251,7 +293,7 @@ async def open_till(home: Home, config: Config, password: str) -> AsyncIterator[
         escrow = await stack.enter_async_context(open_escrow(config.chain))
         log = journal.transactions(config.chain.chain_id, Attempt, Outcome)
         wallet = await open_wallet(escrow, key, log, config.chain)
-        yield Till(key=key, escrow=escrow, wallet=wallet, journal=journal)
+        yield Till(key=key, escrow=escrow, wallet=wallet, journal=journal, log=log)
 
 
 @asynccontextmanager
@@ -288,7 +330,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             now_ms=now_ms,
         )
         await provider.start()
-        yield Daemon(till, provider, network, config)
+        yield Daemon(home, till, provider, network, config)
 
 
 def claim_terms_of(config: Config) -> ClaimTerms:

@@ -13,7 +13,8 @@ from rowen.p2p.network import Network, Stream
 from rowen.p2p.session import Patience, open_session
 from rowen.protocol.admission import Terms
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, Unavailable
+from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
+from rowen.protocol.jobs import ChatInput, Message
 from rowen.protocol.messages import Hello
 from rowen.protocol.offers import sign_offer
 from rowen.protocol.signing import Key
@@ -21,6 +22,7 @@ from rowen.provider.books import Books
 from rowen.provider.conversation import Conversation
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Stock, Ware
+from rowen.provider.tally import Tally
 from rowen.store.base import Contradiction, Journal, JournalFailed
 from rowen_scheduler.market import Offer
 
@@ -37,7 +39,7 @@ class Provider:
         terms: What orders are judged by.
         stock: What it sells, and the places of its engines.
         now_ms: Wall clock, Unix milliseconds.
-        served: Jobs that ended well, and those that did not, counted apart.
+        tally: What it did since it started.
     """
 
     def __init__(
@@ -63,8 +65,15 @@ class Provider:
             jobs_max=settings.jobs_max,
             deadline_ms_max=settings.deadline_s_max * 1000,
         )
+        self.tally = Tally()
         self.books = Books(
-            key=key, domain=domain, escrow=escrow, journal=journal, settings=settings, now_ms=now_ms
+            key=key,
+            domain=domain,
+            escrow=escrow,
+            journal=journal,
+            settings=settings,
+            now_ms=now_ms,
+            tally=self.tally,
         )
         self._domain = domain
         self._network = network
@@ -104,6 +113,42 @@ class Provider:
     def sessions(self) -> int:
         """Clients connected now."""
         return self._peer_to_sessions.total()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where clients find it."""
+        return self._network.addresses
+
+    async def probe_engines(self) -> None:
+        """Has each engine that is on sale do the least it can.
+
+        Raises:
+            Unavailable: One of them does not answer.
+        """
+        for shelf in self.stock.shelves.values():
+            try:
+                shelf.check_open()
+            except Refused as no:
+                if no.reason is Reason.ENGINE_DOWN:
+                    raise Unavailable(no.detail) from no
+                # Closed on purpose: its owner has the GPU.
+                continue
+            await shelf.engine.count_input(ChatInput((Message("user", "Ready?"),)))
+
+    @property
+    def closed(self) -> str:
+        """Why nothing is on sale; empty when something is."""
+        why = ""
+        for shelf in self.stock.shelves.values():
+            try:
+                shelf.check_open()
+            except Refused as no:
+                if no.reason is Reason.ENGINE_DOWN:
+                    return ""
+                why = no.detail
+            else:
+                return ""
+        return why
 
     def greeting(self) -> Hello:
         """The present offer, signed; a new one once half its life is over."""

@@ -79,6 +79,9 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
         credit: Claimed, not swept; None when the chain does not answer.
         gas_wei: What the operator key holds for gas; None when the chain does not answer.
         chain: ``ok``, or why it does not answer.
+        watch: Where health and metrics are, such as ``http://127.0.0.1:4138``; empty: nowhere.
+        trouble: What keeps it from taking work, a condition each.
+        alerts: Names of alerts that are raised.
         channels: One by one.
     """
 
@@ -94,6 +97,9 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     credit: int | None
     gas_wei: int | None
     chain: str
+    watch: str
+    trouble: list[str]
+    alerts: list[str]
     channels: list[ChannelReport]
 
 

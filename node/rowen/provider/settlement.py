@@ -168,13 +168,17 @@ class Claimer:
             await self._wallet.finish()
             return await self._claim(await self.unclaimed() if chosen is None else chosen)
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, waiting: Sequence[Unclaimed] | None = None) -> Backlog:
         """What is promised and not on chain, and how long the oldest of it has waited.
+
+        Args:
+            waiting: If it was looked up already.
 
         Raises:
             Unavailable: Journal or chain does not answer.
         """
-        return await self._ages.backlog(await self.unclaimed(), self._now_ms())
+        found = await self.unclaimed() if waiting is None else waiting
+        return await self._ages.backlog(found, self._now_ms())
 
     async def watch(self, terms: ClaimTerms, *, interval_s: float) -> None:
         """Claims what is worth its gas, and what is in danger; see ``claiming.choose``.

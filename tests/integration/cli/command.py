@@ -62,7 +62,11 @@ def make_home(path: Path, devnet: dict[str, Any], **settings: object) -> Path:
     home = Home(path)
     home.make()
     write_password(home, "a password for tests")
-    chain = {"chain.rpc": (devnet["rpc"],), "chain.escrow": devnet["escrow"]}
+    chain = {
+        "chain.rpc": (devnet["rpc"],),
+        "chain.escrow": devnet["escrow"],
+        "watch.listen": "127.0.0.1:0",
+    }
     write_settings(home, chain | {f"{k.replace('__', '.')}": v for k, v in settings.items()})
     trio.run(partial(make_keys, home, "a password for tests", scrypt_n=2))
     return path

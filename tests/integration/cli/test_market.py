@@ -87,7 +87,7 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
 
 def check_refusals(developer: Path, place: str) -> None:
     dear = rowen(developer, "run", "hello", "--provider", place, "--max-cost", "0.000001", "--json")
-    assert dear.code == 4
+    assert dear.code == 2
     assert "cost_above_max" in dear.error()["message"]
     assert "you ignore it" not in dear.error()["message"]
     other = rowen(developer, "run", "hello", "--provider", place, "--model", "gpt-9", "--json")

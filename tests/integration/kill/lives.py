@@ -71,7 +71,7 @@ async def provider(life: dict[str, Any], say: Callable[..., None]) -> None:
             log = journal.transactions(life["chain_id"], Attempt, Outcome)
             wallet = RpcWallet(escrow, key, log, confirmations=0, policy=FeePolicy(poll_s=0.05))
             await wallet.recover()
-            till = Till(key=key, escrow=escrow, wallet=wallet, journal=journal)
+            till = Till(key=key, escrow=escrow, wallet=wallet, journal=journal, log=log)
             await till.settle(sweep=False)
             say(
                 credit=await escrow.credit(key.address),

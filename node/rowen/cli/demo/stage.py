@@ -232,6 +232,7 @@ async def _start_one(
     home = process.home
     values = _chain_values(devnet) | {
         "provider.listen": ("/ip4/127.0.0.1/tcp/0",),
+        "watch.listen": "127.0.0.1:0",
         "provider.price_input": price_input,
         "provider.price_output": price_output,
         "provider.credit": CREDIT_USD,
