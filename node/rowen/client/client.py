@@ -22,6 +22,7 @@ from rowen.p2p.session import Patience
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.messages import decode_input, encode_input
 from rowen.protocol.signing import Key
 from rowen.store.base import ChannelOpened, Journal
 from rowen_scheduler.market import Offer
@@ -157,9 +158,13 @@ class Client:
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         if not turns:
             raise UserError("a conversation needs at least one message")
-        if max_output < 1 or max_cost < 1:
-            raise UserError("max_output and max_cost must be at least 1")
-        job_input = ChatInput(turns, temperature, top_p, seed, tuple(stop))
+        if max_output < 1:
+            raise UserError("max_output must be at least 1")
+        if max_cost < 1:
+            raise UserError("max_cost must be at least one token unit, $0.000001")
+        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        # Before anything is signed or kept: no provider could read what is out of bounds.
+        job_input = decode_input(encode_input(ChatInput(turns, temperature, top_p, seed, stops)))
         preferences = Preferences(
             model=model,
             price_input_max=price_input_max,

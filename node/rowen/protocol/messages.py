@@ -13,7 +13,7 @@ from typing import Annotated, Generic, NamedTuple, TypeVar
 import msgspec
 
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError
+from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import ChatInput
 from rowen.protocol.signing import Key, recover
 from rowen.protocol.statements import Statement
@@ -256,8 +256,21 @@ def decode_from_provider(raw: bytes) -> FromProvider:
 
 
 def encode_input(job: ChatInput) -> bytes:
-    """The bytes whose salted hash stands in the order."""
-    return _encode(job)
+    """The bytes whose salted hash stands in the order.
+
+    Raises:
+        UserError: A part is outside its bounds, or the whole is too long.
+    """
+    try:
+        # Python takes 0 for 0.0 and checks no bound; what is signed must be what is accepted.
+        encoded = _encode(_input_decoder.decode(_encode(job)))
+    except (msgspec.DecodeError, UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise UserError(f"malformed request: {error}") from error
+    if len(encoded) > INPUT_BYTES_MAX:
+        raise UserError(
+            f"the conversation is too long: {len(encoded)} bytes, at most {INPUT_BYTES_MAX}"
+        )
+    return encoded
 
 
 def decode_input(raw: bytes) -> ChatInput:

@@ -96,7 +96,13 @@ async def test_an_answer_streams_and_is_paid_for(tmp_path: Path) -> None:
         AsyncClient(m.home.path, password=PASSWORD, config=m.config) as client,
     ):
         await client.buyer.open_channel(m.provider, 1_000_000)
-        async with client.chat("hello", model=SCRIPTED.model, max_cost="0.01") as answer:
+        # What cannot be ordered leaves nothing behind that later orders would trip over.
+        for absurd in ({"seed": 2**32}, {"temperature": 3}, {"stop": [""]}):
+            with pytest.raises(UserError, match="malformed"):
+                client.chat("hello", model=SCRIPTED.model, **absurd)
+        # A whole number where a float stands in the signature is what most people write.
+        asked = client.chat("hello", model=SCRIPTED.model, max_cost="0.01", temperature=0)
+        async with asked as answer:
             texts = [text async for text in answer]
         assert len(texts) > 1
         assert "".join(texts) == answer.text

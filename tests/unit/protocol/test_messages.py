@@ -1,10 +1,11 @@
 """Messages: one encoding, the same as everybody's MessagePack, and bounded. P12, threats 45, 46."""
 
+import math
 import struct
 import time
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import msgspec
@@ -13,7 +14,7 @@ from tests.interop.make_vectors import INPUT, example_messages
 from tests.unit.protocol import build
 
 from rowen.protocol import messages, offers
-from rowen.protocol.errors import PeerError
+from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.protocol.messages import (
     Accepted,
@@ -205,6 +206,39 @@ def test_a_job_input_holds_only_what_is_listed(field: str, value: Any) -> None:
     """Threat 50: allow-listed parameters, each within its range."""
     with pytest.raises(PeerError):
         messages.decode_input(msgpack.packb(plain(INPUT) | {field: value}))
+
+
+TURN = Message("user", "x")
+ABSURD: dict[str, ChatInput] = {
+    "a seed that is too large": ChatInput((TURN,), seed=2**32 - 1),
+    "a seed beyond MessagePack": ChatInput((TURN,), seed=2**70),
+    "a negative seed": ChatInput((TURN,), seed=-1),
+    "heat": ChatInput((TURN,), temperature=2.1),
+    "no number": ChatInput((TURN,), temperature=math.nan),
+    "a truth for a number": ChatInput((TURN,), temperature=True),
+    "a cut that leaves nothing": ChatInput((TURN,), top_p=0.0),
+    "too many turns": ChatInput((TURN,) * 257),
+    "no turn": ChatInput(()),
+    "a turn too long": ChatInput((Message("user", "x" * (512 * 1024 + 1)),)),
+    "a conversation too long": ChatInput((Message("user", "x" * 400_000),) * 3),
+    "an empty stop": ChatInput((TURN,), stop=("",)),
+    "text that is none": ChatInput((Message("user", "\udcff"),)),
+    "something else": ChatInput((Message("user", cast(str, object())),)),
+}
+
+
+@pytest.mark.parametrize("absurd", ABSURD.values(), ids=ABSURD)
+def test_what_no_provider_could_read_is_not_encoded(absurd: ChatInput) -> None:
+    """Once it is signed and kept, the client itself could not read its journal again."""
+    with pytest.raises(UserError):
+        messages.encode_input(absurd)
+
+
+def test_a_whole_number_is_encoded_as_the_double_it_stands_for() -> None:
+    """Python programs write ``temperature=0``."""
+    whole = messages.encode_input(ChatInput((TURN,), temperature=0, top_p=1))
+    assert whole == messages.encode_input(ChatInput((TURN,), temperature=0.0, top_p=1.0))
+    assert messages.decode_input(whole).temperature == 0
 
 
 def test_a_double_in_its_short_form_is_refused() -> None:
