@@ -142,10 +142,13 @@ def tokens_per_s(units: int, first_token_ms: int | None, elapsed_ms: int) -> str
 
 
 def _read_input() -> str:
-    text = sys.stdin.read(CONTENT_BYTES_MAX + 1)
-    if len(text.encode()) > CONTENT_BYTES_MAX:
+    raw = sys.stdin.buffer.read(CONTENT_BYTES_MAX + 1)
+    if len(raw) > CONTENT_BYTES_MAX:
         raise UserError(f"standard input is longer than {CONTENT_BYTES_MAX} bytes")
-    return text
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input is not UTF-8 text: {error}") from error
 
 
 def _put(text: str, *, as_json: bool) -> None:

@@ -32,6 +32,7 @@ def prepare() -> None:
         except OSError:
             # Or else the next file to be opened, a journal perhaps, would get what is printed.
             os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - as long as the process
     sys.stdout = _text(_Output(1, "wb", closefd=False), sys.stdout)
     sys.stderr = _text(_Log(2, "wb", closefd=False), sys.stderr)
 

@@ -19,11 +19,13 @@ def run(
     redirection: str = "",
     stdout: int = subprocess.PIPE,
     stderr: int = subprocess.PIPE,
+    stdin: bytes = b"",
     **more: str,
 ) -> subprocess.CompletedProcess[bytes]:
     """A command through a shell, which can close streams."""
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *ROWEN, *arguments],
+        input=stdin,
         stdout=stdout,
         stderr=stderr,
         timeout=COMMAND_S,
@@ -91,3 +93,15 @@ def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
         assert json.loads(done.stdout)["error"]["kind"] == "user_error"
     done = run(tmp_path, "status", "--json", ROWEN_HOME=name)
     assert "ROWEN_HOME" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("stdin", [b"caf\xe9", b"", b"\xff" * (1 << 20)])
+def test_a_question_that_is_no_text_is_told(tmp_path: Path, stdin: bytes) -> None:
+    """``-`` may be anything: a photograph, an empty file, a disk."""
+    (tmp_path / "home").mkdir()
+    nowhere = "0x" + "11" * 20
+    done = run(tmp_path, "run", "-", stdin=stdin, ROWEN_CHAIN_ESCROW=nowhere)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"error: ")
+    done = run(tmp_path, "run", "-", redirection="<&-", ROWEN_CHAIN_ESCROW=nowhere)
+    assert done.stderr == b"error: the prompt is empty\n"
