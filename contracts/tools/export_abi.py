@@ -16,7 +16,7 @@ from typing import Any
 
 CONTRACTS = Path(__file__).resolve().parents[1]
 ABI = CONTRACTS.parent / "node" / "rowen" / "chain" / "abi"
-NAMES = ("RowenEscrow", "RowenStake", "TestUSDC")
+NAMES = ("RowenEscrow", "RowenStake", "TestUSDC", "WalletDeployer")
 
 
 def source_sha256(contracts: Path = CONTRACTS) -> str:

@@ -18,7 +18,7 @@ from rowen.protocol.ids import keccak
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
 ABI = ROOT / "node" / "rowen" / "chain" / "abi"
-NAMES = ["RowenEscrow", "RowenStake", "TestUSDC"]
+NAMES = ["RowenEscrow", "RowenStake", "TestUSDC", "WalletDeployer"]
 
 
 @pytest.fixture(scope="module")

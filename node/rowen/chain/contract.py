@@ -48,39 +48,46 @@ class Artifact:
         abi: The compiler's JSON ABI.
         bytecode: What a deployment sends, without constructor arguments.
         deployed: What stands on chain, with zeros where immutables go.
-        immutables: (start, length) of each place that holds an immutable.
+        immutables: For each immutable, (start, length) of the places that hold its value.
         variable_to_slot: Where the layout puts each storage variable.
+        source_sha256: Of everything the code depends on; see the exporting script.
     """
 
     abi: list[dict[str, Any]]
     bytecode: bytes
     deployed: bytes
-    immutables: tuple[tuple[int, int], ...]
+    immutables: tuple[tuple[tuple[int, int], ...], ...]
     variable_to_slot: dict[str, int]
+    source_sha256: str
 
     def matches(self, code: bytes) -> bool:
         """Whether ``code`` is this contract, whatever its immutables."""
-        return self._masked(code) == self._masked(self.deployed)
+        return self.masked(code) == self.masked(self.deployed)
 
-    def _masked(self, code: bytes) -> bytes:
+    def masked(self, code: bytes) -> bytes:
+        """The code with zeros where immutables go."""
         masked = bytearray(code)
-        for start, length in self.immutables:
-            masked[start : start + length] = bytes(length)
+        for places in self.immutables:
+            for start, length in places:
+                masked[start : start + length] = bytes(length)
         return bytes(masked)
 
 
 @cache
 def artifact(contract: str) -> Artifact:
-    """``RowenEscrow``, ``RowenStake`` or ``TestUSDC``."""
+    """``RowenEscrow``, ``RowenStake``, ``WalletDeployer`` or ``TestUSDC``."""
     path = resources.files("rowen.chain") / "abi" / f"{contract}.json"
     built = json.loads(path.read_bytes())
-    references = [place for places in built["immutableReferences"].values() for place in places]
+    references = built["immutableReferences"].values()
     return Artifact(
         abi=built["abi"],
         bytecode=bytes.fromhex(built["bytecode"].removeprefix("0x")),
         deployed=bytes.fromhex(built["deployedBytecode"].removeprefix("0x")),
-        immutables=tuple((place["start"], place["length"]) for place in references),
+        immutables=tuple(
+            tuple((place["start"], place["length"]) for place in places) for places in references
+        ),
         variable_to_slot=built["storage"],
+        source_sha256=built["source_sha256"],
     )
 
 

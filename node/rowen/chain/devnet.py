@@ -24,7 +24,14 @@ import trio
 
 from rowen.chain.base import Deployment
 from rowen.chain.calls import token as token_calls
-from rowen.chain.contract import artifact, encode_words
+from rowen.chain.contract import artifact
+from rowen.chain.deployments import (
+    CREATE2_FACTORY,
+    SALT,
+    create2_address,
+    escrow_code,
+    stake_code,
+)
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import Rpc, from_hex, quantity, to_hex
 from rowen.protocol.errors import Unavailable, UserError
@@ -39,9 +46,6 @@ _MINE_MAX: Final = 100
 
 START_S: Final = 30.0
 STOP_S: Final = 10.0
-
-# https://github.com/Arachnid/deterministic-deployment-proxy; anvil puts it into its genesis.
-CREATE2_FACTORY: Final = bytes.fromhex("4e59b44847b379578588920ca78fbf26c0b4956c")
 
 # $1… is anvil's command line, fd 3 the pipe from the owner. TERM makes anvil write its state.
 # The shell leads a session of its own, so its last words reach whoever still watches or sleeps.
@@ -168,8 +172,7 @@ async def open_devnet(
         try:
             (operator, *_) = [from_hex(a, 20) for a in await rpc.call("eth_accounts")]
             deployment = await _deploy(rpc, operator, unlock_delay_s, payout_delay_s, min_lock)
-            constants = encode_words(deployment.domain.escrow, unbond_delay_s, penalty)
-            code = artifact("RowenStake").bytecode + constants
+            code = stake_code(deployment.domain.escrow, unbond_delay_s, penalty)
             stake = await _create2(rpc, operator, code)
             yield Devnet(url, rpc, deployment, operator, stake)
         finally:
@@ -234,17 +237,15 @@ async def _deploy(
 ) -> Deployment:
     """Puts token and escrow where code and constants say; finds them there after a restart."""
     token = await _create2(rpc, operator, artifact("TestUSDC").bytecode)
-    constants = encode_words(token, unlock_delay_s, payout_delay_s, min_lock)
-    escrow = await _create2(rpc, operator, artifact("RowenEscrow").bytecode + constants)
+    code = escrow_code(token, unlock_delay_s, payout_delay_s, min_lock)
+    escrow = await _create2(rpc, operator, code)
     return (await RpcEscrow.connect([rpc], chain_id=CHAIN_ID, escrow=escrow)).deployment
 
 
 async def _create2(rpc: Rpc, operator: bytes, code: bytes) -> bytes:
-    """Deploys with salt 0. Source of the address: EIP-1014."""
-    salt = bytes(32)
-    address = keccak(b"\xff" + CREATE2_FACTORY + salt + keccak(code))[12:]
+    address = create2_address(code)
     if from_hex(await rpc.call("eth_getCode", to_hex(address), "latest")) == b"":
-        await _transact(rpc, operator, CREATE2_FACTORY, salt + code)
+        await _transact(rpc, operator, CREATE2_FACTORY, SALT + code)
     return address
 
 

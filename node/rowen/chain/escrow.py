@@ -49,6 +49,7 @@ class RpcEscrow:
             UserError: Another chain, no contract at the address, or another contract.
             Unavailable: An endpoint does not answer, or they disagree.
         """
+        await cls.require_chain(endpoints, chain_id)
         for rpc in endpoints:
             await _check(rpc, chain_id, escrow)
         trial = cls(endpoints, Deployment(
@@ -66,6 +67,24 @@ class RpcEscrow:
                 min_lock=await trial.view(calls.min_lock(), at=height),
             ),
         )
+
+    @staticmethod
+    async def require_chain(endpoints: Sequence[Rpc], chain_id: int) -> None:
+        """Checks that every endpoint is on the chain.
+
+        Raises:
+            UserError: One is on another.
+            Unavailable: One does not answer.
+        """
+        for rpc in endpoints:
+            answer = await rpc.call("eth_chainId")
+            with rpc.reading("eth_chainId"):
+                actual = quantity(answer)
+            if actual != chain_id:
+                raise UserError(
+                    f"{rpc.endpoint} is on chain {actual}, expected {chain_id}:"
+                    " correct chain.rpc or chain.chain_id"
+                )
 
     async def head(self) -> BlockRef:
         """See ``Escrow``. The newest block that all endpoints know."""
@@ -157,19 +176,19 @@ class RpcEscrow:
 
     async def token_facts(self, owner: bytes) -> TokenFacts:
         """See ``Escrow``."""
-        separator = await self._maybe(token_calls.domain_separator())
-        nonce = await self._maybe(token_calls.nonces(owner))
-        state = await self._maybe(token_calls.authorization_state(owner, bytes(32)))
+        token = self.deployment.token
+        separator = await self.maybe(token_calls.domain_separator(), to=token)
+        nonce = await self.maybe(token_calls.nonces(owner), to=token)
+        state = await self.maybe(token_calls.authorization_state(owner, bytes(32)), to=token)
         permit2 = await self.code(PERMIT2)
         spenders = (self.deployment.domain.escrow, PERMIT2)
         allowances = [
-            await self.view(token_calls.allowance(owner, spender), to=self.deployment.token)
-            for spender in spenders
+            await self.view(token_calls.allowance(owner, spender), to=token) for spender in spenders
         ]
         return TokenFacts(
             domain_separator=separator,
-            name=await self._maybe(token_calls.name()) or "",
-            version=await self._maybe(token_calls.version()) or "",
+            name=await self.maybe(token_calls.name(), to=token) or "",
+            version=await self.maybe(token_calls.version(), to=token) or "",
             permit_nonce=None if separator is None else nonce,
             takes_authorizations=separator is not None and state is not None,
             allowance=allowances[0],
@@ -222,13 +241,17 @@ class RpcEscrow:
 
         return await self._agreed(read, call.name)
 
-    async def _maybe(self, call: Call[T]) -> T | None:
-        """What the token returns, or None when it does not know the function."""
+    async def maybe(self, call: Call[T], *, to: bytes) -> T | None:
+        """What a contract returns, or None when it knows no such function.
+
+        Raises:
+            Unavailable: The chain cannot be asked, or endpoints disagree.
+        """
         height = await self._height()
 
         async def read(rpc: Rpc) -> T | None:
             try:
-                raw = await self._eth_call(rpc, self.deployment.token, call.data, height)
+                raw = await self._eth_call(rpc, to, call.data, height)
                 return call.read(raw)
             except RpcError as error:
                 if not error.data and "revert" not in error.reason:
@@ -289,14 +312,6 @@ class RpcEscrow:
 
 
 async def _check(rpc: Rpc, chain_id: int, escrow: bytes) -> None:
-    answer = await rpc.call("eth_chainId")
-    with rpc.reading("eth_chainId"):
-        actual = quantity(answer)
-    if actual != chain_id:
-        raise UserError(
-            f"{rpc.endpoint} is on chain {actual}, expected {chain_id}:"
-            " correct chain.rpc or chain.chain_id"
-        )
     answer = await rpc.call("eth_getCode", to_hex(escrow), "latest")
     with rpc.reading("eth_getCode"):
         code = from_hex(answer)

@@ -7,23 +7,27 @@ from pathlib import Path
 from rowen.auditor.export import export
 from rowen.auditor.snapshots import SnapshotEvidence
 from rowen.chain.snapshot import take_snapshot
+from rowen.config import ChainConfig
 from rowen.protocol.evidence import Manifest
 from rowen.provider.daemon import Till
 
 
-async def write_bundle(till: Till, path: Path, *, confirmations: int) -> Manifest:
+async def write_bundle(till: Till, path: Path, chain: ChainConfig) -> Manifest:
     """Writes the bundle; does nothing when the very same one is there.
 
     Args:
         till: A provider's money.
         path: The folder to make; its parent exists.
-        confirmations: Blocks on top of the one whose state is proven.
+        chain: How many blocks stand on top of the one whose state is proven, and where the
+            escrow's logs begin.
 
     Raises:
         UserError: Something else is at the path, or the chain knows claims the journal does not.
         Unavailable: Journal or chain does not answer.
     """
     domain, provider = till.escrow.deployment.domain, till.key.address
-    snapshot = await take_snapshot(till.escrow, provider, confirmations=confirmations)
-    chain = SnapshotEvidence(snapshot, domain, provider)
-    return await export(till.journal, domain, provider, path, chain)
+    snapshot = await take_snapshot(
+        till.escrow, provider, confirmations=chain.confirmations, first_block=chain.first_block
+    )
+    evidence = SnapshotEvidence(snapshot, domain, provider)
+    return await export(till.journal, domain, provider, path, evidence)

@@ -110,6 +110,7 @@ def _document(devnet: Devnet, funded: list[bytes]) -> DevnetDocument:
         rpc=devnet.url,
         chain_id=deployment.domain.chain_id,
         escrow=format_address(deployment.domain.escrow),
+        stake=format_address(devnet.stake),
         token=format_address(deployment.token),
         unlock_delay_s=deployment.unlock_delay_s,
         block_time_s=BLOCK_TIME_S,
@@ -123,6 +124,7 @@ def _introduce(screen: Console, document: DevnetDocument) -> None:
         ("rpc", document.rpc),
         ("chain id", str(document.chain_id)),
         ("escrow", document.escrow),
+        ("stake", document.stake),
         ("test dollars", document.token),
         ("unlock delay", f"{document.unlock_delay_s} s"),
         ("new block", f"every {document.block_time_s} s"),
@@ -131,5 +133,6 @@ def _introduce(screen: Console, document: DevnetDocument) -> None:
     facts(screen, pairs, indent=2)
     screen.print("To use it, in another terminal:", style="dim")
     to_copy(screen, f"export ROWEN_CHAIN_RPC={document.rpc} ROWEN_CHAIN_ESCROW={document.escrow}")
+    to_copy(screen, f"export ROWEN_CHAIN_STAKE={document.stake}")
     if not document.funded:
         to_copy(screen, "rowen devnet fund 0x…        test dollars and gas for an address")

@@ -152,6 +152,7 @@ class DevnetDocument(Document, frozen=True):
     rpc: str
     chain_id: Count
     escrow: Address
+    stake: Address
     token: Address
     unlock_delay_s: Count
     block_time_s: Count

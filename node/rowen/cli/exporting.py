@@ -43,7 +43,7 @@ def export_bundle(home: Home, password_file: Path | None, directory: Path, *, as
             from rowen.provider.daemon import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
-                manifest = await write_bundle(till, path, confirmations=config.chain.confirmations)
+                manifest = await write_bundle(till, path, config.chain)
         document = document_of(path, manifest)
         show(document, as_json=as_json, for_people=lambda screen: _print_export(screen, document))
         return Exit.OK

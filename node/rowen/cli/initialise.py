@@ -38,10 +38,25 @@ class Chosen:
     rpc: tuple[str, ...] = ()
     chain_id: int | None = None
     escrow: str | None = None
+    deployment: Path | None = None
 
     def values(self) -> dict[str, object]:
-        """By ``section.key``, as the settings file holds them."""
+        """By ``section.key``, as the settings file holds them.
+
+        Raises:
+            UserError: The deployment record cannot be read.
+        """
         named: dict[str, object] = {}
+        if self.deployment is not None:
+            from rowen.chain.deployments import read_record
+
+            record = read_record(self.deployment)
+            named |= {
+                "chain.chain_id": record.chain_id,
+                "chain.escrow": record.escrow.address,
+                "chain.stake": record.stake.address,
+                "chain.first_block": record.block,
+            }
         if self.rpc:
             named["chain.rpc"] = self.rpc
         if self.chain_id is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rowen.cli import chain_documents as c
 from rowen.cli import demo_document as demo
 from rowen.cli import documents as d
 
@@ -36,6 +37,8 @@ SCHEMAS: dict[str, Any] = {
     "run": d.RunLine,
     "audit-export": d.ExportDocument,
     "audit-verify": d.VerdictDocument,
+    "chain-deploy": c.DeployedDocument,
+    "chain-verify": c.CheckedDocument,
     "demo": demo.DemoDocument,
 }
 """From a command, its words joined by dashes, to what it prints with ``--json``."""

@@ -21,7 +21,7 @@ from rowen.cli.passwords import password_for
 from rowen.cli.people import facts, harmless
 from rowen.cli.runner import run_async
 from rowen.cli.settling import variant_of, variants_table
-from rowen.config import load_config
+from rowen.config import ChainConfig, load_config
 from rowen.home import Home
 from rowen.log import set_up_logs
 from rowen.protocol.ids import format_address
@@ -50,7 +50,7 @@ def serve_node(
                 open_daemon(home, config, password) as daemon,
                 trio.open_nursery() as running,
             ):
-                export = partial(_export, daemon, config.chain.confirmations)
+                export = partial(_export, daemon, config.chain)
                 # Whoever reads that we serve may ask us something in the next moment.
                 await running.start(daemon.run, home, {"export": export})
                 document = _document(daemon)
@@ -68,14 +68,12 @@ async def _cancel_at_end_of_input(scope: trio.CancelScope) -> None:
 
 
 async def _export(
-    daemon: Daemon, confirmations: int, arguments: Mapping[str, Any]
+    daemon: Daemon, chain: ChainConfig, arguments: Mapping[str, Any]
 ) -> msgspec.Struct:
     # In a thread: the first time this imports what proves the chain, and jobs are running.
     bundles = await trio.to_thread.run_sync(import_module, "rowen.cli.bundles")
     path = Path(str(arguments["path"]))
-    manifest: msgspec.Struct = await bundles.write_bundle(
-        daemon.till, path, confirmations=confirmations
-    )
+    manifest: msgspec.Struct = await bundles.write_bundle(daemon.till, path, chain)
     return manifest
 
 

@@ -168,7 +168,7 @@ def _typed(default: Any, value: Any, where: str) -> Any:
         raise UserError(f"{where}: expected {type(default).__name__}, got {value!r}")
     if isinstance(value, int) and not isinstance(value, bool) and value < 0:
         raise UserError(f"{where}: {value} is negative")
-    if where.lower().endswith(("escrow", "payer")) and value:
+    if where.lower().endswith(("escrow", "stake", "payer")) and value:
         try:
             return format_address(parse_address(value))
         except UserError as error:

@@ -36,6 +36,8 @@ class ChainConfig:
         rpc: JSON-RPC endpoints; two or more are compared with each other.
         chain_id: EIP-155 id; every endpoint must be on it.
         escrow: Address of the RowenEscrow contract; empty until it is set.
+        stake: Address of the RowenStake contract; empty where bonds play no part.
+        first_block: The escrow's first block, as in its deployment record; logs are read from it.
         confirmations: Blocks on top of a deposit or claim before it counts.
         fee_max_gwei: Never more than this for a unit of gas, all included.
     """
@@ -45,6 +47,8 @@ class ChainConfig:
     )
     chain_id: int = 31337
     escrow: str = ""
+    stake: str = ""
+    first_block: int = 0
     confirmations: int = 2
     fee_max_gwei: int = 200
 

@@ -46,6 +46,10 @@ def init(
     escrow: Annotated[
         str | None, typer.Option(metavar="0x…", help="Address of the RowenEscrow contract.")
     ] = None,
+    deployment: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Take chain and contracts from a deployment record."),
+    ] = None,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -53,7 +57,7 @@ def init(
     """Make keys and a commented rowen.toml. Twice is harmless: nothing is ever overwritten."""
     from rowen.cli.initialise import Chosen, initialise
 
-    chosen = Chosen(rpc=tuple(rpc or ()), chain_id=chain_id, escrow=escrow)
+    chosen = Chosen(rpc=tuple(rpc or ()), chain_id=chain_id, escrow=escrow, deployment=deployment)
     return initialise(home_of(home), chosen, password_file, asks=not yes, as_json=as_json)
 
 

@@ -1,0 +1,62 @@
+"""What ``--json`` prints of the contracts: deployments, bonds, payouts, reports."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rowen.cli.documents import Address, Amount, Count, Document, Transaction
+
+
+class DeployedDocument(Document, frozen=True):
+    """``rowen chain deploy``.
+
+    Attributes:
+        chain_id: EIP-155.
+        block: The escrow's first; null when nothing was sent because of ``--plan``.
+        token: The one ERC-20.
+        escrow: Address.
+        unlock_delay_s: Of the escrow.
+        payout_delay_s: Of the escrow.
+        min_lock: Of the escrow.
+        stake: Address.
+        unbond_delay_s: Of the stake.
+        penalty: Of the stake.
+        source_sha256: Of the build.
+        transactions: Empty when all was there already.
+        record: The file that was written, or empty.
+    """
+
+    chain_id: Count
+    block: Count | None
+    token: Address
+    escrow: Address
+    unlock_delay_s: Count
+    payout_delay_s: Count
+    min_lock: Amount
+    stake: Address
+    unbond_delay_s: Count
+    penalty: Amount
+    source_sha256: str
+    transactions: list[Transaction]
+    record: str
+
+
+class CheckEntry(Document, frozen=True):
+    """One thing that was compared; see ``chain.verification.Check``."""
+
+    contract: str
+    name: str
+    status: Literal["right", "wrong", "unknown"]
+    expected: str
+    actual: str
+
+
+class CheckedDocument(Document, frozen=True):
+    """``rowen chain verify``. ``is_right`` is false, and the exit code 1, if one check is wrong."""
+
+    record: str
+    chain_id: Count
+    escrow: Address
+    stake: Address
+    is_right: bool
+    checks: list[CheckEntry]
