@@ -74,6 +74,7 @@ class ProviderConfig:
         claim_gas_percent: Of what a claim brings, gas may take so much.
         claim_age_h: A voucher that waited longer is claimed as soon as it brings more than its gas.
         claim_interval_s: How often unclaimed vouchers are looked at.
+        timezone: Of the clock on the owner's wall, such as Europe/Berlin: days and hours follow it.
         sweep_above: Credit that is sent to the payout address by itself; 0 for never.
     """
 
@@ -94,6 +95,7 @@ class ProviderConfig:
     claim_age_h: int = 168
     claim_interval_s: int = 30
     sweep_above: Usd = Usd(units=0 * _CENT)
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,11 @@ class CostsConfig:
 
     Attributes:
         coin_usd: What one coin of the chain is worth; gas is paid in it.
+        electricity_kwh: For a kilowatt-hour.
     """
 
     coin_usd: Usd = Usd(units=0 * _CENT)
+    electricity_kwh: Usd = Usd(units=0 * _CENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
