@@ -68,6 +68,10 @@ class ProviderConfig:
         price_cached: For a million input tokens served from the engine's cache.
         price_output: For a million output tokens.
         price_request: For each job.
+        price_hours: Hours with prices of their own, each such as "mon-fri 22:00-06:00 70%".
+        token_usd: What one token is worth: prices in dollars become tokens at this rate.
+        token_usd_until: Last day of that rate, such as 2026-12-31; later nothing is sold. Empty for
+            ever.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
         credit_total: The same for all clients together, within an hour.
         claim_above: Unclaimed value that makes a claim worth its gas, while costs.coin_usd is 0.
@@ -88,6 +92,9 @@ class ProviderConfig:
     price_cached: Usd = Usd(units=2 * _CENT)
     price_output: Usd = Usd(units=20 * _CENT)
     price_request: Usd = Usd(units=0 * _CENT)
+    price_hours: tuple[str, ...] = ()
+    token_usd: Usd = Usd(units=100 * _CENT)
+    token_usd_until: str = ""
     credit: Usd = Usd(units=2 * _CENT)
     credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)

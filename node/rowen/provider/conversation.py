@@ -41,10 +41,14 @@ class Shop(Protocol):
     books: Books
     journal: Journal
     settings: ProviderSettings
-    terms: admission.Terms
     stock: Stock
     tally: Tally
     now_ms: Callable[[], int]
+
+    @property
+    def terms(self) -> admission.Terms:
+        """What orders are judged by at this moment."""
+        ...
 
     def greeting(self) -> messages.Hello:
         """The present offer, signed."""

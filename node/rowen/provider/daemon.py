@@ -32,6 +32,7 @@ from rowen.provider.earnings import EarningsReport, Grouping, Question, read_ear
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observer
 from rowen.provider.payouts import change_payout, report_transaction, withdraw
+from rowen.provider.price_list import Plan, plan_of
 from rowen.provider.reports import (
     ChannelReport,
     PayoutReport,
@@ -392,6 +393,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             wares=[Ware(engine=engine, prices=prices_of(config))],
             settings=settings_of(config),
             now_ms=now_ms,
+            plan=price_plan_of(config),
         )
         await provider.start()
         yield Daemon(home, till, provider, network, config)
@@ -427,6 +429,22 @@ def prices_of(config: Config) -> Prices:
         cached=owner.price_cached.units,
         output=owner.price_output.units,
         request=owner.price_request.units,
+    )
+
+
+def price_plan_of(config: Config) -> Plan:
+    """How prices follow the hours and the rate of exchange.
+
+    Raises:
+        UserError: A setting is malformed, or the rate holds no more.
+    """
+    owner = config.provider
+    return plan_of(
+        owner.price_hours,
+        owner.timezone,
+        owner.token_usd.units,
+        owner.token_usd_until,
+        now_ms(),
     )
 
 

@@ -20,6 +20,7 @@ from rowen.p2p.session import Patience
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.signing import Key
 from rowen.provider.node import Provider
+from rowen.provider.price_list import Plan, fixed
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, Settlement
 from rowen.provider.stock import Ware
@@ -100,6 +101,7 @@ class SimProvider(SimNode):
         engine: What it sells; swap it between lives to model an upgrade.
         settings: The owner's.
         prices: Of what it sells.
+        plan: How they change; swap it between lives.
         node: The running provider, of the present or last life.
     """
 
@@ -115,6 +117,7 @@ class SimProvider(SimNode):
         self.engine = engine
         self.settings = settings
         self.prices = prices
+        self.plan: Plan = fixed
         self.node: Provider | None = None
 
     async def _run(self, journal: FakeJournal, ready: trio.Event) -> None:
@@ -129,6 +132,7 @@ class SimProvider(SimNode):
             settings=self.settings,
             now_ms=simulation.now_ms,
             patience=PATIENCE,
+            plan=self.plan,
         )
         await self.node.start()
         ready.set()
