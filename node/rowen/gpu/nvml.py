@@ -7,9 +7,10 @@ in a thread, one at a time. What a card cannot tell is absent; what the driver c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pynvml as nvml
 import trio
@@ -54,15 +55,37 @@ CLOCK_REASONS = {
 }
 
 
+_CODE_TO_NAME: dict[int, str] = {
+    value: name for name, value in vars(nvml).items() if name.startswith("NVML_ERROR_")
+}
+
+
+class Call(NamedTuple):
+    """NVML's answer to a call.
+
+    Attributes:
+        code: Its return code; 0 is success.
+        took_us: How long it took.
+    """
+
+    code: int
+    took_us: int
+
+
+def meaning_of(code: int) -> str:
+    """A return code's name in nvml.h."""
+    return _CODE_TO_NAME.get(code, "NVML_SUCCESS" if code == 0 else f"NVML_ERROR {code}")
+
+
 class NvmlProbe:
     """The GPUs that this machine's NVIDIA driver knows.
 
     Attributes:
-        codes: NVML's last return code of every call, by GPU (empty for the system) and function.
+        calls: NVML's last answer to every call, by GPU (empty for the system) and function.
     """
 
     def __init__(self) -> None:
-        self.codes: dict[tuple[str, str], int] = {}
+        self.calls: dict[tuple[str, str], Call] = {}
         self._limiter = trio.CapacityLimiter(1)
         self._is_open = False
         self._uuid_to_handle: dict[str, Any] = {}
@@ -122,17 +145,22 @@ class NvmlProbe:
     def _call(self, uuid: str, function: str, *arguments: Any) -> Any:
         """Calls NVML, notes its return code, and asks again when what it counted has grown."""
         for attempt in range(RETRIES_MAX):
+            began_ns = time.perf_counter_ns()
             try:
                 result = getattr(nvml, function)(*arguments)
             except nvml.NVMLError as error:
-                self.codes[uuid, function] = error.value
+                self._note(uuid, function, error.value, began_ns)
                 grew = error.value == nvml.NVML_ERROR_INSUFFICIENT_SIZE
                 if not grew or attempt == RETRIES_MAX - 1:
                     raise
             else:
-                self.codes[uuid, function] = nvml.NVML_SUCCESS
+                self._note(uuid, function, nvml.NVML_SUCCESS, began_ns)
                 return result
         raise AssertionError("unreachable")
+
+    def _note(self, uuid: str, function: str, code: int, began_ns: int) -> None:
+        took_us = (time.perf_counter_ns() - began_ns) // 1000
+        self.calls[uuid, function] = Call(code, took_us)
 
     def _about(self, uuid: str, function: str, *arguments: Any) -> Any:
         """The same, or None where there is no such reading."""
@@ -158,7 +186,7 @@ class NvmlProbe:
             return
         kind = nvml.nvmlEventTypeXidCriticalError
         self._about(uuid, "nvmlDeviceRegisterEvents", handle, kind, events)
-        if self.codes[uuid, "nvmlDeviceRegisterEvents"] == nvml.NVML_SUCCESS:
+        if self.calls[uuid, "nvmlDeviceRegisterEvents"].code == nvml.NVML_SUCCESS:
             self._uuid_to_events[uuid] = events
 
     def _inventory(self) -> tuple[GpuInfo, ...]:
