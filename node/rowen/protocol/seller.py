@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -144,13 +144,28 @@ class SellerChannel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """What the shell measured for a job up to now; see ``Receipt``."""
+class Spent:
+    """What a job used since it began; see ``Receipt``."""
 
-    now_ms: int
     gpu_ms: int = 0
     energy_mj: int = 0
     energy_source: EnergySource = EnergySource.NONE
+
+
+NOT_METERED = Spent()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """What the shell measured up to now.
+
+    Attributes:
+        now_ms: Unix time.
+        job_to_spent: What each job used; one that is not here is not metered.
+    """
+
+    now_ms: int
+    job_to_spent: Mapping[bytes, Spent] = field(default_factory=dict)
 
 
 Outcome = tuple[SellerChannel, list[Effect]]
@@ -417,6 +432,7 @@ def _bill(
     # input already charged; nothing is added then. A failed segment is free.
     owed = 0 if status is Status.FAILED else cost(job.order, job.reading) - job.billed
     amount = max(0, owed)
+    spent = meter.job_to_spent.get(job.order.job_id, NOT_METERED)
     receipt = Receipt(
         channel_id=state.channel_id,
         sequence=state.issued.count,
@@ -431,9 +447,9 @@ def _bill(
         output_hash=job.hasher.digest(),
         started_at_ms=job.started_at_ms,
         finished_at_ms=max(meter.now_ms, job.started_at_ms),
-        gpu_ms=meter.gpu_ms,
-        energy_mj=meter.energy_mj,
-        energy_source=meter.energy_source,
+        gpu_ms=spent.gpu_ms,
+        energy_mj=spent.energy_mj,
+        energy_source=spent.energy_source,
     )
     digest = receipt.digest(state.domain)
     state = _logged(state, job, receipt, digest, finish is not None)

@@ -175,7 +175,7 @@ class Seller:
     def happens(self, event: SellerEvent) -> None:
         """One event of the seller's; its bills are signed and kept."""
         self.clock_ms += 10
-        self.state, effects = step(self.state, event, Meter(now_ms=self.clock_ms, gpu_ms=3))
+        self.state, effects = step(self.state, event, Meter(now_ms=self.clock_ms))
         for effect in effects:
             if isinstance(effect, Bill):
                 receipt = effect.receipt

@@ -13,7 +13,7 @@ from rowen.protocol import seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.errors import PeerError
 from rowen.protocol.jobs import Finish
-from rowen.protocol.seller import JobState, Meter, SellerChannel
+from rowen.protocol.seller import JobState, Meter, SellerChannel, Spent
 from rowen.protocol.seller_events import (
     ClientCancelled,
     ClientLost,
@@ -27,7 +27,8 @@ from rowen.protocol.statements import EnergySource, Status, Voucher
 
 JOB = order().job_id
 OTHER = b"\x99" * 32
-METER = Meter(now_ms=NOW_MS + 500, gpu_ms=400, energy_mj=9, energy_source=EnergySource.RAPL)
+SPENT = Spent(gpu_ms=400, energy_mj=9, energy_source=EnergySource.RAPL)
+METER = Meter(now_ms=NOW_MS + 500, job_to_spent={JOB: SPENT})
 
 
 def after(state: SellerChannel, *events: on.Event) -> SellerChannel:
@@ -158,6 +159,17 @@ def test_a_receipt_says_what_was_measured() -> None:
     assert (receipt.sequence, receipt.segment) == (0, 0)
     assert (receipt.gpu_ms, receipt.energy_mj, receipt.energy_source) == (400, 9, EnergySource.RAPL)
     assert (receipt.started_at_ms, receipt.finished_at_ms) == (NOW_MS, NOW_MS + 500)
+
+
+def test_jobs_billed_at_once_have_each_their_own_measurement() -> None:
+    """One that runs into the credit line has the others' open work billed too."""
+    state = seller.start(running(), seller_job(order(job_id=OTHER)))
+    state = after(state, EngineSaid(OTHER, "x", 1))
+    spent = {JOB: SPENT, OTHER: Spent(gpu_ms=1, energy_mj=2, energy_source=EnergySource.RAPL)}
+    meter = Meter(now_ms=NOW_MS, job_to_spent=spent)
+    _, effects = seller.step(state, EngineSaid(JOB, "y" * 30, 30), meter)
+    bills = {e.job: e.receipt.energy_mj for e in effects if isinstance(e, on.Bill)}
+    assert bills == {JOB: 9, OTHER: 2}
 
 
 def test_a_clock_set_back_does_not_end_a_job_before_its_start() -> None:
