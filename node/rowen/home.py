@@ -69,6 +69,11 @@ class Home:
         return self.path / "control.sock"
 
     @property
+    def paused(self) -> Path:
+        """What its owner paused; not there when nothing is."""
+        return self.path / "paused.json"
+
+    @property
     def models(self) -> Path:
         """Model files; ``ROWEN_MODELS_DIR`` shares them between nodes."""
         return Path(os.environ.get("ROWEN_MODELS_DIR") or self.path / "models")

@@ -98,11 +98,11 @@ class Preempt:
 
 
 @dataclass(frozen=True, slots=True)
-class StopEngines:
-    """Releasing takes too long: end the engines themselves."""
+class Alarm:
+    """Leaving takes longer than it may."""
 
 
-Effect = Grant | Preempt | StopEngines
+Effect = Grant | Preempt | Alarm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class LeaseRules:
     Attributes:
         hold_s: Quiet that makes a GPU free. Longer than a gap between two segments of video.
         look_gap_s_max: Quiet counts only while looks follow each other so closely.
-        release_s_max: After so long in PREEMPTING the engines are stopped.
+        release_s_max: PREEMPTING should not last longer.
     """
 
     hold_s: float = 60.0
@@ -130,7 +130,7 @@ class Lease:
         detail: What was seen.
         since_s: When this state began; QUIET begins anew when looks were missed.
         looked_s: The last look.
-        is_overdue: Whether the engines were told to stop.
+        is_overdue: Whether PREEMPTING lasts longer than it should.
     """
 
     state: LeaseState = LeaseState.OWNER
@@ -193,10 +193,10 @@ def _to_preempting(
 
 
 def _still_preempting(lease: Lease, _event: Event, now_s: float, rules: LeaseRules) -> Outcome:
-    # Also when the owner has gone again: half-released engines serve nobody.
+    # Also when the owner has gone again: an engine that is half out serves nobody.
     if lease.is_overdue or now_s - lease.since_s < rules.release_s_max:
         return lease, []
-    return replace(lease, is_overdue=True), [StopEngines()]
+    return replace(lease, is_overdue=True), [Alarm()]
 
 
 def _released(lease: Lease, _event: Released, now_s: float, _: LeaseRules) -> Outcome:

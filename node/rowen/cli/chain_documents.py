@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rowen.cli.documents import Address, Amount, Count, Document, Transaction
+from rowen.cli.document_types import Count, Document
+from rowen.cli.documents import Address, Amount, Transaction
 
 
 class DeployedDocument(Document, frozen=True):

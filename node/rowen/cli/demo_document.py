@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rowen.cli.document_types import Count, Document
 from rowen.cli.documents import (
     Address,
     Amount,
-    Count,
-    Document,
     PartEntry,
     Transaction,
     Turned,

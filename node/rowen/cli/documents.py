@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
+
+from rowen.cli.document_types import Count, Document
+from rowen.cli.gpu_documents import LeaseStatus
 
 Amount = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
 Difference = Annotated[str, Meta(pattern=r"^-?[0-9]{1,78}$")]
@@ -18,12 +20,7 @@ Difference = Annotated[str, Meta(pattern=r"^-?[0-9]{1,78}$")]
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{64}$")]
 Wei = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
-Count = Annotated[int, Meta(ge=0)]
 FaultKind = Literal["usage", "user_error", "refused", "unavailable", "peer_error", "internal"]
-
-
-class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all documents and their parts."""
 
 
 # --- any command
@@ -232,6 +229,7 @@ class ProviderStatus(Document, frozen=True):
     watch: str
     trouble: list[str]
     alerts: list[str]
+    lease: LeaseStatus
     channels: list[SoldChannel]
 
 

@@ -10,7 +10,7 @@ import msgspec
 from rowen.cli import chain_documents as c
 from rowen.cli import demo_document as demo
 from rowen.cli import documents as d
-from rowen.cli import money_documents as money
+from rowen.cli import gpu_documents as g
 
 DIRECTORY = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -31,9 +31,9 @@ SCHEMAS: dict[str, Any] = {
     "serve": d.ServingDocument,
     "status": d.StatusDocument,
     "settle": d.SettleDocument,
-    "earnings": money.EarningsDocument,
-    "withdraw": money.WithdrawDocument,
-    "payout": money.PayoutDocument,
+    "gpu": g.GpuDocument,
+    "pause": g.PauseDocument,
+    "resume": g.PauseDocument,
     "channel-open": d.ChannelOpenedDocument,
     "channel-list": d.ChannelsDocument,
     "channel-close": d.ChannelClosedDocument,

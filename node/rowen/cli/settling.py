@@ -18,6 +18,7 @@ from rowen.cli.documents import (
     Transaction,
 )
 from rowen.cli.exits import Exit
+from rowen.cli.lending import print_lease, status_of_leases
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
 from rowen.cli.people import counted, dollars, facts, harmless, short, table, transaction
@@ -75,6 +76,7 @@ def status_of(report: ProviderReport) -> ProviderStatus:
     """The daemon's report as a document."""
     fields = msgspec.structs.asdict(report) | {
         "variants": [variant_of(variant) for variant in report.variants],
+        "lease": status_of_leases(report.lease),
         "channels": [
             SoldChannel(**_texts(msgspec.structs.asdict(c), "issued", "paid"))
             for c in report.channels
@@ -135,6 +137,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
     pairs += [("listening", address) for address in node.addresses]
     facts(screen, pairs, indent=2)
     screen.print(variants_table(node.variants))
+    print_lease(screen, node.lease)
     if node.channels:
         rows = [
             (

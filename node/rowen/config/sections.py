@@ -68,17 +68,12 @@ class ProviderConfig:
         price_cached: For a million input tokens served from the engine's cache.
         price_output: For a million output tokens.
         price_request: For each job.
-        price_hours: Hours with prices of their own, each such as "mon-fri 22:00-06:00 70%".
-        token_usd: What one token is worth: prices in dollars become tokens at this rate.
-        token_usd_until: Last day of that rate, such as 2026-12-31; later nothing is sold. Empty for
-            ever.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
         credit_total: The same for all clients together, within an hour.
         claim_above: Unclaimed value that makes a claim worth its gas, while costs.coin_usd is 0.
         claim_gas_percent: Of what a claim brings, gas may take so much.
         claim_age_h: A voucher that waited longer is claimed as soon as it brings more than its gas.
         claim_interval_s: How often unclaimed vouchers are looked at.
-        timezone: Of the clock on the owner's wall, such as Europe/Berlin: days and hours follow it.
         sweep_above: Credit that is sent to the payout address by itself; 0 for never.
     """
 
@@ -92,9 +87,6 @@ class ProviderConfig:
     price_cached: Usd = Usd(units=2 * _CENT)
     price_output: Usd = Usd(units=20 * _CENT)
     price_request: Usd = Usd(units=0 * _CENT)
-    price_hours: tuple[str, ...] = ()
-    token_usd: Usd = Usd(units=100 * _CENT)
-    token_usd_until: str = ""
     credit: Usd = Usd(units=2 * _CENT)
     credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)
@@ -102,7 +94,6 @@ class ProviderConfig:
     claim_age_h: int = 168
     claim_interval_s: int = 30
     sweep_above: Usd = Usd(units=0 * _CENT)
-    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +102,9 @@ class CostsConfig:
 
     Attributes:
         coin_usd: What one coin of the chain is worth; gas is paid in it.
-        electricity_kwh: For a kilowatt-hour.
     """
 
     coin_usd: Usd = Usd(units=0 * _CENT)
-    electricity_kwh: Usd = Usd(units=0 * _CENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +152,54 @@ class WatchConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuConfig:
+    """``[gpu]``: when this machine's GPUs are lent, and what always stays yours.
+
+    Attributes:
+        watch: ``auto`` watches the GPUs if there are some; ``gpu`` insists on them; ``cpu`` yields
+            to transcoders on the processor; ``none`` never yields, except to ``rowen pause``.
+        only: UUIDs of the GPUs that are lent, as ``rowen gpu`` shows them; empty for all.
+        hold_s: Quiet that makes a GPU free; longer than a gap between two segments of video.
+        hours: When it may be lent, such as ``mon-fri 18:00-08:00``; empty for always.
+        timezone: Of the hours, such as ``Europe/Berlin``; empty for the machine's own.
+        reserve_mib: Device memory that stays free for your programs, whatever happens.
+        need_mib: Device memory the engines want; without it a GPU is not lent.
+        vram_max_mib: Device memory the engines may hold; 0 for all.
+        sm_percent: Load of the cores by others that counts as your work.
+        codec_percent: The same of encoder and decoder.
+        ignore: Programs whose work you do not mind, such as ``Xorg``.
+        transcoders: Programs whose work is yours, where the processor is watched.
+        overrides: Other settings for single GPUs, such as
+            ``GPU-1a2b… reserve_mib=8192 hours="22:00-07:00"``.
+        end_s: Most time for jobs to end when you return.
+        release_s: After that, most time for an engine to release its memory before it is stopped.
+    """
+
+    watch: str = "auto"
+    only: tuple[str, ...] = ()
+    hold_s: int = 60
+    hours: tuple[str, ...] = ()
+    timezone: str = ""
+    reserve_mib: int = 0
+    need_mib: int = 0
+    vram_max_mib: int = 0
+    sm_percent: int = 5
+    codec_percent: int = 1
+    ignore: tuple[str, ...] = ()
+    transcoders: tuple[str, ...] = (
+        "ffmpeg",
+        "HandBrakeCLI",
+        "ghb",
+        "gst-launch-1.0",
+        "obs",
+        "Plex Transcoder",
+    )
+    overrides: tuple[str, ...] = ()
+    end_s: int = 2
+    release_s: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings.
 
@@ -172,6 +209,7 @@ class Config:
         costs: See ``CostsConfig``.
         client: See ``ClientConfig``.
         watch: See ``WatchConfig``.
+        gpu: See ``GpuConfig``.
         origins: Where each value comes from, by ``section.key``: ``default``,
             ``FILE:LINE``, ``env:NAME`` or ``flag:--set``.
     """
@@ -181,6 +219,7 @@ class Config:
     costs: CostsConfig = CostsConfig()
     client: ClientConfig = ClientConfig()
     watch: WatchConfig = WatchConfig()
+    gpu: GpuConfig = GpuConfig()
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -190,5 +229,6 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "costs": CostsConfig,
     "client": ClientConfig,
     "watch": WatchConfig,
+    "gpu": GpuConfig,
 }
 """Tables of the file, by name."""

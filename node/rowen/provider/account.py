@@ -16,7 +16,7 @@ from rowen.protocol import messages, seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.messages import Signed
-from rowen.protocol.seller import Meter, SellerChannel
+from rowen.protocol.seller import NOT_METERED, Meter, SellerChannel, Spent
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
 from rowen.provider.tally import Tally
@@ -90,6 +90,7 @@ class Account:
         now_ms: Callable[[], int],
         tally: Tally,
         voucher: Signed | None = None,
+        spent: Callable[[bytes], Spent] = lambda _job: NOT_METERED,
     ) -> None:
         self.state = state
         self.voucher = voucher
@@ -97,6 +98,7 @@ class Account:
         self._key = key
         self._now_ms = now_ms
         self._tally = tally
+        self._spent = spent
         self._lock = trio.Lock()
         self._session: Session | None = None
         self._scope: trio.CancelScope | None = None
@@ -278,7 +280,10 @@ class Account:
 
     async def _apply(self, event: on.Event, signed_voucher: Signed | None = None) -> None:
         self._check_halted()
-        state, effects = seller.step(self.state, event, Meter(now_ms=self._now_ms()))
+        meter = Meter(
+            now_ms=self._now_ms(), job_to_spent={job: self._spent(job) for job in self._controls}
+        )
+        state, effects = seller.step(self.state, event, meter)
         entries: list[Entry] = []
         said: list[messages.FromProvider] = []
         for effect in effects:

@@ -15,7 +15,7 @@ from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Reason, Refused, Unavailable
 from rowen.protocol.messages import open_signed
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import SellerChannel
+from rowen.protocol.seller import NOT_METERED, SellerChannel, Spent
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Voucher
 from rowen.provider.account import Account
@@ -56,6 +56,7 @@ class Books:
         settings: ProviderSettings,
         now_ms: Callable[[], int],
         tally: Tally,
+        spent: Callable[[bytes], Spent] = lambda _job: NOT_METERED,
     ) -> None:
         self._key = key
         self._domain = domain
@@ -64,6 +65,7 @@ class Books:
         self._settings = settings
         self._now_ms = now_ms
         self._tally = tally
+        self._spent = spent
         self._accounts: dict[bytes, Account] = {}
         self._views: dict[bytes, _Seen] = {}
 
@@ -199,7 +201,12 @@ class Books:
 
     def _account_of(self, state: SellerChannel) -> Account:
         return Account(
-            state, journal=self._journal, key=self._key, now_ms=self._now_ms, tally=self._tally
+            state,
+            journal=self._journal,
+            key=self._key,
+            now_ms=self._now_ms,
+            tally=self._tally,
+            spent=self._spent,
         )
 
     def _replay(self, stored: StoredChannel) -> SellerChannel:

@@ -22,6 +22,7 @@ from rowen.protocol.seller import Job, SellerChannel
 from rowen.protocol.statements import Order
 from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books
+from rowen.provider.metering import Meters
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Place, Shelf, Stock
 from rowen.provider.tally import Tally
@@ -41,14 +42,11 @@ class Shop(Protocol):
     books: Books
     journal: Journal
     settings: ProviderSettings
+    terms: admission.Terms
     stock: Stock
     tally: Tally
+    meters: Meters
     now_ms: Callable[[], int]
-
-    @property
-    def terms(self) -> admission.Terms:
-        """What orders are judged by at this moment."""
-        ...
 
     def greeting(self) -> messages.Hello:
         """The present offer, signed."""
@@ -251,11 +249,12 @@ class Conversation:
         place: Place,
     ) -> None:
         job_id = order.job_id
+        input_units = account.state.jobs[job_id].reading.input_units
         place.preempt = partial(account.apply, on.OwnerReturned(job_id))
         if place.is_preempted:
             await place.preempt()
         left_s = (order.deadline_ms - self._shop.now_ms()) / 1000
-        with control.scope:
+        with control.scope, self._shop.meters.job(job_id, input_units):
             with trio.move_on_after(max(0.0, left_s)) as deadline:
                 try:
                     async with engine.generate(
@@ -277,8 +276,10 @@ class Conversation:
         coalesce_s = self._shop.settings.coalesce_s
         async for piece in pieces:
             if isinstance(piece, Finished):
+                await self._shop.meters.refresh()
                 await account.apply(on.EngineFinished(job_id, piece.finish, piece.cached_units))
                 return
+            self._shop.meters.worked(job_id, piece.units)
             await account.apply(on.EngineSaid(job_id, piece.text, piece.units))
             with trio.move_on_after(self._shop.settings.voucher_wait_s) as patience:
                 await control.ready()

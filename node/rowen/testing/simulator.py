@@ -19,8 +19,8 @@ from rowen.p2p.network import Network
 from rowen.p2p.session import Patience
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.signing import Key
+from rowen.provider.metering import Meters
 from rowen.provider.node import Provider
-from rowen.provider.price_list import Plan, fixed
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, Settlement
 from rowen.provider.stock import Ware
@@ -101,7 +101,7 @@ class SimProvider(SimNode):
         engine: What it sells; swap it between lives to model an upgrade.
         settings: The owner's.
         prices: Of what it sells.
-        plan: How they change; swap it between lives.
+        meters: Of its jobs' energy; None when nothing is metered.
         node: The running provider, of the present or last life.
     """
 
@@ -112,12 +112,13 @@ class SimProvider(SimNode):
         engine: Engine,
         settings: ProviderSettings,
         prices: Prices = PRICES,
+        meters: Meters | None = None,
     ) -> None:
         super().__init__(simulation, key)
         self.engine = engine
         self.settings = settings
         self.prices = prices
-        self.plan: Plan = fixed
+        self.meters = meters
         self.node: Provider | None = None
 
     async def _run(self, journal: FakeJournal, ready: trio.Event) -> None:
@@ -132,7 +133,7 @@ class SimProvider(SimNode):
             settings=self.settings,
             now_ms=simulation.now_ms,
             patience=PATIENCE,
-            plan=self.plan,
+            meters=self.meters,
         )
         await self.node.start()
         ready.set()
@@ -223,6 +224,7 @@ class Simulation:
         engine: Engine | None = None,
         settings: ProviderSettings | None = None,
         prices: Prices = PRICES,
+        meters: Meters | None = None,
     ) -> SimProvider:
         """A new provider, started."""
         provider = SimProvider(
@@ -231,6 +233,7 @@ class Simulation:
             engine or ScriptedEngine(delay_s=0.02),
             settings or ProviderSettings(credit=400, confirmations=CONFIRMATIONS),
             prices,
+            meters,
         )
         self.providers.append(provider)
         await provider.start()

@@ -8,6 +8,7 @@ import pytest
 from rowen_scheduler import placement
 from rowen_scheduler.placement import (
     EVENTS,
+    Alarm,
     Clear,
     Event,
     Grant,
@@ -17,7 +18,6 @@ from rowen_scheduler.placement import (
     OwnerWorks,
     Preempt,
     Released,
-    StopEngines,
     Why,
     Withheld,
     step,
@@ -52,9 +52,9 @@ TABLE: dict[tuple[LeaseState, type[Event]], str] = {
     (LEASED, Withheld): "→ PREEMPTING: end jobs, release memory",
     (LEASED, Clear): "stays",
     (LEASED, Released): "ignored",
-    (PREEMPTING, OwnerWorks): "stays; stop engines after `release_s_max`",
-    (PREEMPTING, Withheld): "stays; stop engines after `release_s_max`",
-    (PREEMPTING, Clear): "stays; stop engines after `release_s_max`",
+    (PREEMPTING, OwnerWorks): "stays; alarm after `release_s_max`",
+    (PREEMPTING, Withheld): "stays; alarm after `release_s_max`",
+    (PREEMPTING, Clear): "stays; alarm after `release_s_max`",
     (PREEMPTING, Released): "→ OWNER",
 }
 
@@ -97,7 +97,7 @@ def test_a_pair_leads_where_the_table_says(state: LeaseState, kind: type[Event])
     else:
         assert after.state is state
         assert after.since_s == before.since_s
-        assert effects == ([StopEngines()] if "stop engines" in told else [])
+        assert effects == ([Alarm()] if "alarm" in told else [])
     if isinstance(EXAMPLES[kind], OwnerWorks | Withheld) and state is not PREEMPTING:
         assert after.why is EXAMPLES[kind].why
         assert after.detail
@@ -131,14 +131,14 @@ def test_a_gap_of_three_seconds_between_segments_does_not_free_it() -> None:
         assert now.state in (OWNER, QUIET)
 
 
-def test_engines_that_do_not_release_are_stopped_once() -> None:
+def test_engines_that_do_not_leave_raise_one_alarm() -> None:
     now, effects = step(lease(LEASED), WORKS, NOW_S, RULES)
     assert effects == [Preempt(Why.TRANSCODE)]
     told = []
     for second in range(1, 10):
         now, effects = step(now, Clear(), NOW_S + second, RULES)
         told.append(effects)
-    assert told == [[], [], [], [StopEngines()], [], [], [], [], []]
+    assert told == [[], [], [], [Alarm()], [], [], [], [], []]
     now, _ = step(now, Released(), NOW_S + 10, RULES)
     assert (now.state, now.is_overdue, now.why) == (OWNER, False, Why.TRANSCODE)
 

@@ -1,0 +1,80 @@
+"""The energy of jobs, over all GPUs that they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import trio
+
+from rowen.gpu.energy import EnergyMeter, JobEnergy
+from rowen.protocol.seller import Spent
+from rowen.protocol.statements import EnergySource
+
+FRESH_S = 0.1
+"""A counter moves about so often; looking sooner tells nothing new."""
+
+
+class Meters:
+    """Meters jobs on all of a node's GPUs together.
+
+    Args:
+        meters: One for each GPU; none where nothing is metered.
+        look: Looks at all of them now.
+    """
+
+    def __init__(
+        self,
+        meters: Sequence[EnergyMeter] = (),
+        look: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._meters = tuple(meters)
+        self._look = look
+        self._looked_at = -FRESH_S
+
+    @contextmanager
+    def job(self, job: bytes, input_units: int) -> Iterator[None]:
+        """Meters a job for as long as the block lasts."""
+        # Without a look: the driver takes milliseconds, and the client waits for its first word.
+        for meter in self._meters:
+            meter.begin(job, input_units)
+        try:
+            yield
+        finally:
+            for meter in self._meters:
+                meter.end(job)
+
+    def worked(self, job: bytes, output_units: int) -> None:
+        """A job made output."""
+        for meter in self._meters:
+            meter.worked(job, output_units)
+
+    async def refresh(self) -> None:
+        """Looks at the counters, so that ``spent`` is up to date."""
+        if self._look is None or not self._meters:
+            return
+        now = trio.current_time()
+        if now - self._looked_at >= FRESH_S:
+            self._looked_at = now
+            await self._look()
+
+    def spent(self, job: bytes) -> Spent:
+        """What a job used up to the last look.
+
+        On several GPUs it is the sum; if one of them cannot be metered, the sum would be too
+        little, so nothing is told.
+        """
+        return _sum([meter.spent(job) for meter in self._meters])
+
+
+def _sum(parts: Sequence[JobEnergy]) -> Spent:
+    gpu_ms = sum(part.gpu_ms for part in parts)
+    sources = {part.source for part in parts}
+    if not sources or EnergySource.NONE in sources:
+        return Spent(gpu_ms=gpu_ms)
+    # Of several, the least exact, which has the highest number.
+    return Spent(
+        gpu_ms=gpu_ms,
+        energy_mj=sum(part.energy_mj for part in parts),
+        energy_source=max(sources),
+    )

@@ -1,3 +1,0 @@
-from tests import profiles
-
-profiles.load()
