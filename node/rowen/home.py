@@ -121,6 +121,24 @@ class Home:
             raise UserError(f"the password file {file} cannot be read: {error}") from error
 
 
+def key_lock(address: bytes) -> Path:
+    """What a node holds while it uses a key, so that another home with a copy of it is noticed.
+
+    Args:
+        address: Of the key, 20 bytes.
+
+    Raises:
+        UserError: Its directory cannot be made.
+    """
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    directory = Path(state) / "rowen"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {directory}: {error.strerror}") from error
+    return directory / f"0x{address.hex()}"
+
+
 def _is_ours(name: str) -> bool:
     # A database has -wal, -shm and .lock beside it.
     return any(name == ours or name.startswith((f"{ours}-", f"{ours}.")) for ours in _OURS)

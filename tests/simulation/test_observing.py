@@ -57,6 +57,7 @@ class Scene:
             claimer=self.claimer,
             journal_file=folder / "seller.db",
             pending=self._pending,
+            key_trouble=self._key_trouble,
             probe_engines=self._probe,
         )
 
@@ -98,6 +99,10 @@ class Scene:
     async def _pending(self) -> int:
         await trio.lowlevel.checkpoint()
         return self.sent
+
+    async def _key_trouble(self) -> str:
+        await trio.lowlevel.checkpoint()
+        return ""
 
     async def _probe(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -101,6 +102,27 @@ class Rpc:
                 for (method, _), answer in zip(part, answers, strict=True)
             ]
         return results
+
+    async def clock_s(self) -> float | None:
+        """The endpoint's clock, Unix time, as its ``Date`` header says; None if it has none.
+
+        Raises:
+            Unavailable: It does not answer.
+        """
+        await self._open()
+        date = await self._in_thread(self._date)
+        try:
+            return None if date is None else parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return None
+
+    def _date(self) -> str | None:
+        assert self._session is not None
+        call = {"jsonrpc": "2.0", "id": 0, "method": "eth_chainId", "params": []}
+        answer = self._session.post(
+            self._url, json=call, timeout=self._timeout_s, allow_redirects=False
+        )
+        return answer.headers.get("Date")
 
     async def aclose(self) -> None:
         """Closes idle connections. Never raises."""

@@ -115,6 +115,23 @@ class KeyDocument(Document, frozen=True):
     file: str
 
 
+class DoctorFinding(Document, frozen=True):
+    """A trouble: its stable code, what exactly is so, and what helps."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    what: str
+    do: str
+
+
+class DoctorDocument(Document, frozen=True):
+    """``rowen doctor``. Exit code 1 when one of the findings is an error."""
+
+    home: str
+    is_running: bool
+    findings: list[DoctorFinding]
+
+
 class ModelEntry(Document, frozen=True):
     """A model of the catalogue."""
 
@@ -230,6 +247,7 @@ class ProviderStatus(Document, frozen=True):
     trouble: list[str]
     alerts: list[str]
     lease: LeaseStatus
+    key_trouble: str
     channels: list[SoldChannel]
 
 

@@ -23,6 +23,7 @@ SCHEMAS: dict[str, Any] = {
     "keys-list": d.KeysDocument,
     "keys-import": d.KeyDocument,
     "keys-export": d.KeyDocument,
+    "doctor": d.DoctorDocument,
     "models-list": d.ModelsDocument,
     "models-pull": d.ModelDocument,
     "models-verify": d.ModelDocument,

@@ -133,6 +133,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
         ("gas", "unknown" if node.gas_wei is None else f"{int(node.gas_wei) / 10**18:.6g} ETH"),
     ]  # fmt: skip
     pairs += [("trouble", harmless(what)) for what in node.trouble]
+    pairs += [("key", node.key_trouble)] if node.key_trouble else []
     pairs += [("alert", name) for name in node.alerts]
     pairs += [("listening", address) for address in node.addresses]
     facts(screen, pairs, indent=2)

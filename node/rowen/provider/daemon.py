@@ -16,11 +16,12 @@ from rowen.chain.base import TxReceipt, Wallet, fresh_intent
 from rowen.chain.connect import open_escrow, open_wallet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key, sealing_key
+from rowen.chain.siblings import Siblings, judge, next_nonce
 from rowen.chain.transactions import Attempt, Outcome, TransactionLog
 from rowen.config import Config
 from rowen.engine.base import Engine
 from rowen.engine.models import entry, locate
-from rowen.home import Home
+from rowen.home import Home, key_lock
 from rowen.p2p.network import Network
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import RowenError, UserError
@@ -47,6 +48,7 @@ from rowen.provider.stock import Shelf, Ware
 from rowen.provider.watch import Watch
 from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
+from rowen.store.lock import only_process
 from rowen_scheduler.claiming import ClaimPolicy
 
 CHAIN_S = 10.0
@@ -83,6 +85,17 @@ class Till:
             escrow=escrow,
             wallet=wallet,
         )
+
+    async def key_trouble(self) -> str:
+        """What shows that another program uses the operator key; empty when nothing does.
+
+        Raises:
+            Unavailable: Chain or journal does not answer.
+        """
+        # The chain first: a transaction of ours in between is in the journal by then.
+        nonce = await next_nonce(self.escrow, self.key.address)
+        settled = await self._log.settled(self.key.address)
+        return judge(Siblings([*settled, *await self._log.pending(self.key.address)], nonce))
 
     async def gas_price_wei(self) -> int:
         """What a unit of gas costs now.
@@ -156,6 +169,7 @@ class Daemon:
             claimer=till.claimer,
             journal_file=home.seller_journal,
             pending=till.pending,
+            key_trouble=till.key_trouble,
             probe_engines=provider.probe_engines,
         )
         self.watch = Watch(provider, observer, config.watch, now_ms)
@@ -224,6 +238,7 @@ class Daemon:
             trouble=[f"{c.name}: {c.why}" for c in self.watch.conditions() if not c.is_met],
             alerts=self.watch.raised,
             lease=report_leases(self.leases),
+            key_trouble=self.watch.seen.key_trouble,
             channels=channels,
         )
 
@@ -306,6 +321,8 @@ async def open_till(home: Home, config: Config, password: str) -> AsyncIterator[
     """
     key = await load_key(home.operator_key, password)
     async with AsyncExitStack() as stack:
+        # Also where it is a copy in another home: two nodes with one key sign two truths.
+        stack.enter_context(only_process(key_lock(key.address)))
         journal = await stack.enter_async_context(
             open_journal(home.seller_journal, sealing_key(key))
         )

@@ -89,6 +89,7 @@ class Observed:
         money: None before the chain answered.
         disk_free_bytes: For this user; None before it was looked at.
         journal_bytes: The journal's files together.
+        key_trouble: What shows that another program uses our key, or empty.
         pending_since_s: Since when a transaction of ours waits, on trio's clock; None when none.
     """
 
@@ -100,6 +101,7 @@ class Observed:
     money: Money | None = None
     disk_free_bytes: int | None = None
     journal_bytes: int = 0
+    key_trouble: str = ""
     pending_since_s: float | None = None
 
 
@@ -119,6 +121,7 @@ class Observer:
         claimer: Claimer,
         journal_file: Path,
         pending: Callable[[], Awaitable[int]],
+        key_trouble: Callable[[], Awaitable[str]],
         probe_engines: Callable[[], Awaitable[None]],
     ) -> None:
         """Looks at nothing yet.
@@ -130,6 +133,7 @@ class Observer:
             claimer: Knows what is unclaimed.
             journal_file: Whose disk may fill up.
             pending: How many transactions of ours wait.
+            key_trouble: What shows that another program uses our key, or empty.
             probe_engines: Raises ``RowenError`` when one of them does not work.
         """
         self.seen = Observed(chain=Part(), engine=Part(), disk=Part())
@@ -139,6 +143,7 @@ class Observer:
         self._claimer = claimer
         self._file = journal_file
         self._pending = pending
+        self._key_trouble = key_trouble
         self._probe_engines = probe_engines
 
     async def watch(self, interval_s: float) -> None:
@@ -182,6 +187,7 @@ class Observer:
             leaving=sum(u.amount for u in leaving),
             leaving_at_s=min((u.unlock_at_s for u in leaving), default=0),
         )
+        self.seen.key_trouble = await self._key_trouble()
         waiting = await self._pending()
         if not waiting:
             self.seen.pending_since_s = None

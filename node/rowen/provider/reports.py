@@ -85,6 +85,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
         trouble: What keeps it from taking work, a condition each.
         alerts: Names of alerts that are raised.
         lease: The GPUs, and whether they are lent.
+        key_trouble: What shows that another program uses the operator key, or empty.
         channels: One by one.
     """
 
@@ -104,6 +105,7 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     trouble: list[str]
     alerts: list[str]
     lease: LeaseReport
+    key_trouble: str
     channels: list[ChannelReport]
 
 

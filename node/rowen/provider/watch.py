@@ -16,7 +16,7 @@ from rowen.provider.alerts import Memory, judge, raised
 from rowen.provider.books import BAD_DEBT_S
 from rowen.provider.exposition import samples
 from rowen.provider.node import Provider
-from rowen.provider.observing import Observer
+from rowen.provider.observing import Observed, Observer
 from rowen.provider.pages import Page, parse_place, serve_pages
 from rowen.provider.readiness import Condition
 from rowen.provider.readings import ALERTS, Surroundings, readings_of
@@ -84,6 +84,11 @@ class Watch:
             Condition("lease", self._provider.closed),
             Condition("disk", seen.disk.why),
         ]
+
+    @property
+    def seen(self) -> Observed:
+        """What is known of the surroundings."""
+        return self._observer.seen
 
     @property
     def raised(self) -> list[str]:

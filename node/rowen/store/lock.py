@@ -29,7 +29,7 @@ def only_process(path: Path) -> Iterator[None]:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise UserError(
                 f"{path} is in use by process {holder}: stop that node first, or give this one "
-                "a data directory of its own"
+                "a home and keys of its own"
             ) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -53,6 +53,8 @@ def environment(home: Path, **settings: object) -> dict[str, str]:
     """What a command sees: this home, these settings, and none of the tester's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROWEN_")}
     models = os.environ.get("ROWEN_MODELS_DIR") or str(ROOT / "models")
+    # What a node of this test must not share with others of this user lies beside its home.
+    kept |= {"XDG_STATE_HOME": str(home.parent / "state")}
     kept |= {"ROWEN_HOME": str(home), "ROWEN_MODELS_DIR": models, "NO_COLOR": "1"}
     return kept | {name: str(value) for name, value in settings.items()}
 

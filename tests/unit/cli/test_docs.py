@@ -5,9 +5,11 @@ from pathlib import Path
 import typer.main
 
 from rowen.cli.config_file import page
+from rowen.cli.doctor.codes import CODES
 from rowen.cli.exits import Exit
 from rowen.cli.main import app
 from rowen.cli.schema import SCHEMAS
+from rowen.provider.readings import ALERTS
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 PAGE = (DOCS / "commands.md").read_text()
@@ -39,6 +41,17 @@ def test_every_command_has_a_schema() -> None:
 def test_every_exit_code_is_on_the_page() -> None:
     for code in Exit:
         assert f"| {code.value} |" in PAGE
+
+
+def test_every_code_of_the_doctor_is_on_the_page_with_its_severity() -> None:
+    for name, code in CODES.items():
+        assert f"`{name}`{'¹' if code.severity == 'warning' else ''}" in PAGE
+        assert (f"`{name}`¹" in PAGE) == (code.severity == "warning")
+
+
+def test_every_alert_is_on_the_page() -> None:
+    for name in ALERTS:
+        assert f"`{name}`" in PAGE
 
 
 def test_the_page_of_settings_is_not_stale() -> None:

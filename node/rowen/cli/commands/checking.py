@@ -1,4 +1,4 @@
-"""``audit`` and ``demo``."""
+"""``audit``, ``demo`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import HomeAt, Json, PasswordFile, node_of
+from rowen.cli.options import HomeAt, Json, PasswordFile, Sets, home_of, node_of
 
 audit_group = typer.Typer(help="Export evidence and check it.", no_args_is_help=True)
 
@@ -15,6 +15,7 @@ audit_group = typer.Typer(help="Export evidence and check it.", no_args_is_help=
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Start here")(demo)
+    app.command(rich_help_panel="Check")(doctor)
     app.add_typer(audit_group, name="audit", rich_help_panel="Check")
 
 
@@ -51,6 +52,18 @@ def audit_verify(
     from rowen.cli.verifying import verify_bundle
 
     return verify_bundle(directory, chain_id, escrow, provider, block_hash, as_json=as_json)
+
+
+def doctor(
+    settings: Sets = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Find what is wrong with a node; exit code 1 when something has to be mended."""
+    from rowen.cli.doctor.command import run_doctor
+
+    return run_doctor(home_of(home), tuple(settings or ()), password_file, as_json=as_json)
 
 
 def demo(
