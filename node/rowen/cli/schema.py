@@ -11,6 +11,7 @@ from rowen.cli import chain_documents as c
 from rowen.cli import demo_document as demo
 from rowen.cli import documents as d
 from rowen.cli import gpu_documents as g
+from rowen.cli import money_documents as money
 
 DIRECTORY = Path(__file__).parent / "schemas"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,6 +33,9 @@ SCHEMAS: dict[str, Any] = {
     "serve": d.ServingDocument,
     "status": d.StatusDocument,
     "settle": d.SettleDocument,
+    "earnings": money.EarningsDocument,
+    "withdraw": money.WithdrawDocument,
+    "payout": money.PayoutDocument,
     "gpu": g.GpuDocument,
     "pause": g.PauseDocument,
     "resume": g.PauseDocument,

@@ -68,12 +68,17 @@ class ProviderConfig:
         price_cached: For a million input tokens served from the engine's cache.
         price_output: For a million output tokens.
         price_request: For each job.
+        price_hours: Hours with prices of their own, each such as "mon-fri 22:00-06:00 70%".
+        token_usd: What one token is worth: prices in dollars become tokens at this rate.
+        token_usd_until: Last day of that rate, such as 2026-12-31; later nothing is sold. Empty for
+            ever.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
         credit_total: The same for all clients together, within an hour.
         claim_above: Unclaimed value that makes a claim worth its gas, while costs.coin_usd is 0.
         claim_gas_percent: Of what a claim brings, gas may take so much.
         claim_age_h: A voucher that waited longer is claimed as soon as it brings more than its gas.
         claim_interval_s: How often unclaimed vouchers are looked at.
+        timezone: Of the clock on the owner's wall, such as Europe/Berlin: days and hours follow it.
         sweep_above: Credit that is sent to the payout address by itself; 0 for never.
     """
 
@@ -87,6 +92,9 @@ class ProviderConfig:
     price_cached: Usd = Usd(units=2 * _CENT)
     price_output: Usd = Usd(units=20 * _CENT)
     price_request: Usd = Usd(units=0 * _CENT)
+    price_hours: tuple[str, ...] = ()
+    token_usd: Usd = Usd(units=100 * _CENT)
+    token_usd_until: str = ""
     credit: Usd = Usd(units=2 * _CENT)
     credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)
@@ -94,6 +102,7 @@ class ProviderConfig:
     claim_age_h: int = 168
     claim_interval_s: int = 30
     sweep_above: Usd = Usd(units=0 * _CENT)
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +111,11 @@ class CostsConfig:
 
     Attributes:
         coin_usd: What one coin of the chain is worth; gas is paid in it.
+        electricity_kwh: For a kilowatt-hour.
     """
 
     coin_usd: Usd = Usd(units=0 * _CENT)
+    electricity_kwh: Usd = Usd(units=0 * _CENT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

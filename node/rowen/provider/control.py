@@ -16,7 +16,8 @@ import trio
 from rowen.home import Home
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 
-LINE_BYTES_MAX = 1 << 20
+LINE_BYTES_MAX = 16 << 20
+"""The books of many years, line by line, and nothing larger."""
 REQUEST_S = 10.0
 ANSWER_S = 300.0
 # sockaddr_un holds 108 bytes on Linux and 104 on macOS, one of them a final zero.

@@ -42,11 +42,15 @@ class Shop(Protocol):
     books: Books
     journal: Journal
     settings: ProviderSettings
-    terms: admission.Terms
     stock: Stock
     tally: Tally
     meters: Meters
     now_ms: Callable[[], int]
+
+    @property
+    def terms(self) -> admission.Terms:
+        """What orders are judged by at this moment."""
+        ...
 
     def greeting(self) -> messages.Hello:
         """The present offer, signed."""

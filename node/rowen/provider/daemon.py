@@ -25,26 +25,31 @@ from rowen.home import Home, key_lock
 from rowen.p2p.network import Network
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import RowenError, UserError
-from rowen.protocol.ids import format_address
+from rowen.protocol.ids import format_address, parse_address
 from rowen.protocol.signing import Key
 from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
+from rowen.provider.earnings import EarningsReport, Grouping, Question, read_earnings
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
 from rowen.provider.lending import open_leases, turn_switch
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observer
+from rowen.provider.payouts import change_payout, report_transaction, withdraw
+from rowen.provider.price_list import Plan, plan_of
 from rowen.provider.reports import (
     ChannelReport,
+    PayoutReport,
     ProviderReport,
     SettleReport,
-    TransactionReport,
     VariantReport,
+    WithdrawReport,
 )
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
 from rowen.provider.stock import Shelf, Ware
+from rowen.provider.wall import parse_day, zone_of
 from rowen.provider.watch import Watch
 from rowen.provider.watching import watch_chain
 from rowen.store.journal import SqliteJournal, open_journal
@@ -136,6 +141,60 @@ class Till:
             sweep=report_transaction(swept) if swept else None,
         )
 
+    async def earnings(
+        self, config: Config, by: Grouping, since: str | None, until: str | None
+    ) -> EarningsReport:
+        """What was earned, and what that cost.
+
+        Args:
+            config: Of zone, prices of gas and power, confirmations.
+            by: What a line is about.
+            since: First day, or None for the beginning.
+            until: Last day, or None for now.
+
+        Raises:
+            UserError: No date, or no zone.
+            Unavailable: Journal or chain does not answer.
+        """
+        question = Question(
+            by=by,
+            since=parse_day(since) if since else None,
+            until=parse_day(until) if until else None,
+            zone=zone_of(config.provider.timezone),
+            coin_value=config.costs.coin_usd.units,
+            kwh=config.costs.electricity_kwh.units,
+            confirmations=config.chain.confirmations,
+        )
+        return await read_earnings(
+            question,
+            provider=self.key.address,
+            journal=self.journal,
+            escrow=self.escrow,
+            wallet=self._wallet,
+        )
+
+    async def withdraw(self, *, is_wished: bool) -> WithdrawReport:
+        """Sends the credit to the payout address, or says what would be sent.
+
+        Args:
+            is_wished: Whether to send it.
+
+        Raises:
+            Unavailable: The chain does not answer; what was sent stays pending.
+            UserError: No payout address is set, or too little gas money.
+        """
+        return await withdraw(self.escrow, self._wallet, is_wished=is_wished)
+
+    async def payout(self, wanted: str | None) -> PayoutReport:
+        """Where earnings go, after asking for another address if one is wanted.
+
+        Raises:
+            Unavailable: The chain does not answer; what was sent stays pending.
+            UserError: The contract refuses, or too little gas money.
+        """
+        address = parse_address(wanted) if wanted else None
+        return await change_payout(self.escrow, self._wallet, address)
+
 
 class Daemon:
     """A provider that serves.
@@ -194,6 +253,9 @@ class Daemon:
         own: dict[str, Answerer] = {
             "status": self._on_status,
             "settle": self._on_settle,
+            "earnings": self._on_earnings,
+            "withdraw": self._on_withdraw,
+            "payout": self._on_payout,
             "pause": partial(turn_switch, home, self.leases, True),
             "resume": partial(turn_switch, home, self.leases, False),
         }
@@ -266,6 +328,16 @@ class Daemon:
     async def _on_settle(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
         return await self.till.settle(sweep=bool(arguments.get("sweep")))
 
+    async def _on_earnings(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
+        days = arguments.get("since"), arguments.get("until")
+        return await self.till.earnings(self._config, arguments.get("by", "day"), *days)
+
+    async def _on_withdraw(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
+        return await self.till.withdraw(is_wished=bool(arguments.get("is_wished")))
+
+    async def _on_payout(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
+        return await self.till.payout(arguments.get("payout"))
+
 
 def report_variant(shelf: Shelf) -> VariantReport:
     """A variant as it is shown."""
@@ -298,16 +370,6 @@ def _report_channel(account: Account) -> ChannelReport:
         unpaid=len(state.unpaid),
         open_jobs=account.open_jobs,
         stopped=state.stopped,
-    )
-
-
-def report_transaction(receipt: TxReceipt) -> TransactionReport:
-    """A transaction as it is shown."""
-    return TransactionReport(
-        hash="0x" + receipt.hash.hex(),
-        block=receipt.block.number,
-        gas_used=receipt.gas_used,
-        fee_wei=receipt.fee_wei,
     )
 
 
@@ -365,6 +427,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             wares=[Ware(engine=engine, prices=prices_of(config))],
             settings=settings_of(config),
             now_ms=now_ms,
+            plan=price_plan_of(config),
             meters=leases.meters,
         )
         # Before anybody can ask for a place: it may be the owner's.
@@ -403,6 +466,22 @@ def prices_of(config: Config) -> Prices:
         cached=owner.price_cached.units,
         output=owner.price_output.units,
         request=owner.price_request.units,
+    )
+
+
+def price_plan_of(config: Config) -> Plan:
+    """How prices follow the hours and the rate of exchange.
+
+    Raises:
+        UserError: A setting is malformed, or the rate holds no more.
+    """
+    owner = config.provider
+    return plan_of(
+        owner.price_hours,
+        owner.timezone,
+        owner.token_usd.units,
+        owner.token_usd_until,
+        now_ms(),
     )
 
 

@@ -21,11 +21,12 @@ from rowen.protocol.signing import Key
 from rowen.provider.books import Books
 from rowen.provider.conversation import Conversation
 from rowen.provider.metering import Meters
+from rowen.provider.price_list import Plan, PriceList, fixed
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Stock, Ware
 from rowen.provider.tally import Tally
 from rowen.store.base import Contradiction, Journal, JournalFailed
-from rowen_scheduler.market import Offer
+from rowen_scheduler.market import Offer, Variant
 
 log = structlog.get_logger("rowen.provider")
 
@@ -37,7 +38,6 @@ class Provider:
         books: Its channels.
         journal: Where its money facts are.
         settings: The owner's decisions.
-        terms: What orders are judged by.
         stock: What it sells, and the places of its engines.
         meters: Of its jobs' energy.
         now_ms: Wall clock, Unix milliseconds.
@@ -56,6 +56,7 @@ class Provider:
         settings: ProviderSettings,
         now_ms: Callable[[], int],
         patience: Patience | None = None,
+        plan: Plan = fixed,
         meters: Meters | None = None,
     ) -> None:
         self.key = key
@@ -64,11 +65,7 @@ class Provider:
         self.now_ms = now_ms
         self.meters = meters or Meters()
         self.stock = Stock(wares, settings.caps)
-        self.terms = Terms(
-            variants=self.stock.variants,
-            jobs_max=settings.jobs_max,
-            deadline_ms_max=settings.deadline_s_max * 1000,
-        )
+        self._prices = PriceList(self.stock, plan)
         self.tally = Tally()
         self.books = Books(
             key=key,
@@ -83,7 +80,7 @@ class Provider:
         self._domain = domain
         self._network = network
         self._patience = patience
-        self._greeting: tuple[int, Hello] | None = None
+        self._greeting: tuple[int, tuple[Variant, ...], Hello] | None = None
         self._peer_to_sessions: Counter[str] = Counter()
         self._broken = trio.Event()
         self._broken_by: BaseExceptionGroup[Exception] | None = None
@@ -100,7 +97,7 @@ class Provider:
         log.info(
             "serving",
             peer_id=self._network.peer_id,
-            variants=sorted(key.hex() for key in self.terms.variants),
+            variants=sorted(key.hex() for key in self.stock.shelves),
         )
 
     async def run(self) -> None:
@@ -113,6 +110,15 @@ class Provider:
         await self._broken.wait()
         assert self._broken_by is not None
         raise self._broken_by
+
+    @property
+    def terms(self) -> Terms:
+        """What orders are judged by at this moment."""
+        return Terms(
+            variants=self._prices.least(self.now_ms()),
+            jobs_max=self.settings.jobs_max,
+            deadline_ms_max=self.settings.deadline_s_max * 1000,
+        )
 
     @property
     def sessions(self) -> int:
@@ -156,21 +162,25 @@ class Provider:
         return why
 
     def greeting(self) -> Hello:
-        """The present offer, signed; a new one once half its life is over."""
+        """The present offer, signed; a new one when a price changes or half its life is over."""
         now_ms = self.now_ms()
         lifetime_ms = self.settings.offer_lifetime_s * 1000
-        if self._greeting is None or now_ms - self._greeting[0] > lifetime_ms // 2:
+        variants = self._prices.now(now_ms)
+        known = self._greeting
+        if known is None or now_ms - known[0] > lifetime_ms // 2 or known[1] != variants:
             offer = Offer(
                 provider=self.key.address,
                 addresses=self._network.addresses,
-                variants=tuple(self.terms.variants.values()),
+                variants=variants,
                 credit=self.settings.credit,
                 jobs_max=self.settings.jobs_max,
                 issued_at_ms=now_ms,
                 expires_at_ms=now_ms + lifetime_ms,
             )
-            self._greeting = (now_ms, sign_offer(offer, self._domain, self.key))
-        return self._greeting[1]
+            self._prices.signed(variants, offer.expires_at_ms)
+            known = (now_ms, variants, sign_offer(offer, self._domain, self.key))
+            self._greeting = known
+        return known[2]
 
     async def _serve(self, stream: Stream) -> None:
         peer = stream.peer_id

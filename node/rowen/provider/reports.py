@@ -145,3 +145,39 @@ class SettleReport(msgspec.Struct, frozen=True, kw_only=True):
     swept: int = 0
     payout: str = ""
     sweep: TransactionReport | None = None
+
+
+class WithdrawReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be withdrawn, or was.
+
+    Attributes:
+        credit: Token units.
+        payout: Where it goes, an address.
+        is_own_key: Whether that is the operator key: no payout address was ever set.
+        gas_wei: What sending it costs at most, about.
+        transaction: That sent it; None when nothing was sent.
+    """
+
+    credit: int
+    payout: str
+    is_own_key: bool
+    gas_wei: int
+    transaction: TransactionReport | None
+
+
+class PayoutReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where earnings go.
+
+    Attributes:
+        payout: Now, an address.
+        is_own_key: Whether that is the operator key.
+        pending: Asked for, or empty.
+        apply_at_s: When that one may take over, Unix time; 0 when none is pending.
+        transaction: That asked for it, or put it in force; None for a mere look.
+    """
+
+    payout: str
+    is_own_key: bool
+    pending: str
+    apply_at_s: int
+    transaction: TransactionReport | None

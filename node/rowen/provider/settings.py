@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rowen_scheduler.pricing import Prices
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """Prices of one variant in the token's smallest unit.
-
-    Attributes:
-        input: Per million input units.
-        cached: Per million input units served from the engine's cache.
-        output: Per million output units.
-        request: For each job.
-    """
-
-    input: int
-    cached: int
-    output: int
-    request: int = 0
+__all__ = ["Caps", "Prices", "ProviderSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ from rowen.protocol.ids import channel_id_of
 from rowen.protocol.messages import open_signed
 from rowen.protocol.statements import Voucher
 from rowen.provider.backlog import Ages, Backlog
+from rowen.provider.payouts import SWEEP_GAS, apply_due
 from rowen.store.base import Journal, JournalFailed, VoucherKept
 from rowen_scheduler.claiming import ClaimPolicy, Gas, Waiting, choose, is_sweep_worth
 
@@ -34,8 +35,6 @@ log = structlog.get_logger("rowen.settlement")
 
 ROUND_S = 600.0
 """Longest that one round of claims keeps ``settle`` waiting; what it sent stays pending."""
-SWEEP_GAS = 60_000
-"""Of a sweep, rounded up from the measured 37,824 for a payout address that never held tokens."""
 
 
 def _wall_clock_ms() -> int:
@@ -267,6 +266,7 @@ class Claimer:
         percent = terms.policy.gas_percent_max
         if not is_sweep_worth(credit, terms.sweep_above, gas, SWEEP_GAS, percent):
             return
+        await apply_due(self._escrow, self._wallet)
         if await self._escrow.payout(self._provider) == self._provider:
             log.warning("credit is not swept", why="no payout address is set", credit=credit)
             return

@@ -256,6 +256,10 @@ class Journal(Protocol):
         """Every channel on that side, oldest first."""
         ...
 
+    async def openings(self, role: Role) -> list[ChannelOpened]:
+        """The first entry of every channel on that side, oldest first."""
+        ...
+
     async def channel(self, channel_id: bytes) -> StoredChannel | None:
         """One channel, or None when it was never opened."""
         ...

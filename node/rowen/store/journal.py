@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import trio
 
 from rowen.store.base import (
+    ChannelOpened,
     Entry,
     JournalFailed,
     OrderKept,
@@ -58,6 +59,11 @@ class SqliteJournal:
     async def channels(self, role: Role) -> list[StoredChannel]:
         """See ``Journal``."""
         return [await self._read(self._reader.channel, key) for key in self._ids(role)]
+
+    async def openings(self, role: Role) -> list[ChannelOpened]:
+        """See ``Journal``."""
+        await trio.lowlevel.checkpoint()
+        return [self._committer.heads[key].opened for key in self._ids(role)]
 
     async def channel(self, channel_id: bytes) -> StoredChannel | None:
         """See ``Journal``."""

@@ -21,6 +21,7 @@ from rowen.protocol.errors import Unavailable
 from rowen.protocol.signing import Key
 from rowen.provider.metering import Meters
 from rowen.provider.node import Provider
+from rowen.provider.price_list import Plan, fixed
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.settlement import Claimer, Settlement
 from rowen.provider.stock import Ware
@@ -101,6 +102,7 @@ class SimProvider(SimNode):
         engine: What it sells; swap it between lives to model an upgrade.
         settings: The owner's.
         prices: Of what it sells.
+        plan: How they change; swap it between lives.
         meters: Of its jobs' energy; None when nothing is metered.
         node: The running provider, of the present or last life.
     """
@@ -118,6 +120,7 @@ class SimProvider(SimNode):
         self.engine = engine
         self.settings = settings
         self.prices = prices
+        self.plan: Plan = fixed
         self.meters = meters
         self.node: Provider | None = None
 
@@ -133,6 +136,7 @@ class SimProvider(SimNode):
             settings=self.settings,
             now_ms=simulation.now_ms,
             patience=PATIENCE,
+            plan=self.plan,
             meters=self.meters,
         )
         await self.node.start()

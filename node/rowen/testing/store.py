@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import trio
 
 from rowen.store.base import (
+    ChannelOpened,
     Entry,
     JournalCorrupt,
     JournalFailed,
@@ -135,6 +136,11 @@ class FakeJournal:
         """See ``Journal``."""
         await self._begin_reading()
         return [self._channel(head) for head in self._of_role(role)]
+
+    async def openings(self, role: Role) -> list[ChannelOpened]:
+        """See ``Journal``."""
+        await self._begin_reading()
+        return [head.opened for head in self._of_role(role)]
 
     async def channel(self, channel_id: bytes) -> StoredChannel | None:
         """See ``Journal``."""

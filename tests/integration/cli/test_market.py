@@ -50,7 +50,9 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
         status = rowen(owner, "status", "--json").document("status")
         assert status["is_running"]
         assert status["provider"]["channels"][0]["unpaid"] == 0
+        check_earning(owner, developer)
         check_settling(owner, developer, operator)
+        check_withdrawing(owner, developer)
         bundle = check_exporting(owner, tmp_path)
         assert interrupt(serving) == 130
     check_without_a_daemon(owner, bundle)
@@ -140,6 +142,49 @@ def check_settling(owner: Path, developer: Path, operator: str) -> None:
     assert settled["payout"] == operator, "the operator, until a cold address is set"
     again = rowen(owner, "settle", "--json").document("settle")
     assert again["transactions"] == []
+
+
+def check_earning(owner: Path, developer: Path) -> None:
+    """Everything billed is in exactly one column, and nothing is made up for power."""
+    (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
+    books = rowen(owner, "earnings", "--json").document("earnings")
+    (line,) = books["lines"]
+    assert line | {"key": ""} == books["total"]
+    assert (line["potential"], line["earned"], line["settled"]) == ("0", channel["owed"], "0")
+    assert line["receipts"] == channel["receipts"]
+    assert line["unmetered_jobs"] == line["jobs"] > 0
+    assert (line["power"], line["unknown"]) == (None, ["power"])
+    for by in ("variant", "channel"):
+        books = rowen(owner, "earnings", "--by", by, "--json").document("earnings")
+        assert [one["earned"] for one in books["lines"]] == [channel["owed"]]
+    assert books["lines"][0]["key"] == channel["channel_id"]
+    rows = rowen(owner, "earnings", "--csv").out.splitlines()
+    assert rows[0].startswith("day,jobs,receipts,")
+    assert rows[1].split(",")[6] == channel["owed"]
+    nothing = rowen(owner, "earnings", "--until", "2020-01-01", "--json").document("earnings")
+    assert nothing["lines"] == []
+    assert rowen(owner, "earnings", "--since", "yesterday").code == 2
+
+
+def check_withdrawing(owner: Path, developer: Path) -> None:
+    """Nothing goes anywhere unasked, nor to the hot key; the first cold address is at once."""
+    (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
+    books = rowen(owner, "earnings", "--json").document("earnings")
+    assert (books["total"]["earned"], books["total"]["settled"]) == ("0", channel["owed"])
+    assert int(books["total"]["gas_wei"]) > 0
+    assert books["total"]["unknown"] == ["gas", "power"]
+    assert rowen(owner, "payout", "--json").document("payout")["is_own_key"]
+    looked = rowen(owner, "withdraw", "--json").document("withdraw")
+    assert (looked["credit"], looked["transaction"], looked["is_own_key"]) == ("0", None, True)
+    assert "rowen payout 0x" in rowen(owner, "withdraw", "--yes", "--json").error()["message"]
+    cold = "0x" + "cc" * 20
+    changed = rowen(owner, "payout", cold, "--json").document("payout")
+    assert changed["payout"].lower() == cold
+    assert (changed["pending"], changed["is_own_key"]) == (None, False)
+    again = rowen(owner, "payout", "0x" + "dd" * 20, "--json").document("payout")
+    assert again["payout"] == changed["payout"]
+    assert again["pending"].lower() == "0x" + "dd" * 20
+    assert again["apply_at_s"] > 0
 
 
 def check_exporting(owner: Path, folder: Path) -> Path:

@@ -97,6 +97,7 @@ async def test_channels_are_listed_by_side_and_oldest_first(storage: Storage) ->
             await journal.append(*a_whole_channel(key, role=("seller", "buyer")[number % 2]))
         assert [c.opened.channel_id for c in await journal.channels("seller")] == ids[::2]
         assert [c.opened.channel_id for c in await journal.channels("buyer")] == ids[1::2]
+        assert [o.channel_id for o in await journal.openings("seller")] == ids[::2]
         assert [v.channel_id for v in await journal.vouchers("buyer")] == ids[1::2]
         assert {v.receipt_count for v in await journal.vouchers("seller")} == {2}
 

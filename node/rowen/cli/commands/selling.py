@@ -1,4 +1,4 @@
-"""``serve``, ``status``, ``settle``."""
+"""``serve``, ``status``, ``settle``, ``earnings``, ``withdraw``, ``payout``."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Grouping(StrEnum):
+    """What a line of the books is about."""
+
+    DAY = "day"
+    VARIANT = "variant"
+    CHANNEL = "channel"
+
+
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Sell")(serve)
     app.command(rich_help_panel="Sell")(status)
     app.command(rich_help_panel="Sell")(settle)
+    app.command(rich_help_panel="Sell")(earnings)
+    app.command(rich_help_panel="Sell")(withdraw)
+    app.command(rich_help_panel="Sell")(payout)
 
 
 def serve(
@@ -64,3 +75,54 @@ def settle(
     from rowen.cli.settling import settle_now
 
     return settle_now(node, password_file, sweep=sweep, as_json=as_json)
+
+
+def earnings(
+    by: Annotated[Grouping, typer.Option(help="What a line is about.")] = Grouping.DAY,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="First day, such as 2026-11-01.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="Last day.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For a spreadsheet.")] = False,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Say what was earned, what is settled, and what gas and power took of it."""
+    node = node_of(home)
+    from rowen.cli.earning import show_earnings
+
+    return show_earnings(
+        node, password_file, by=by.value, since=since, until=until, as_csv=as_csv, as_json=as_json
+    )
+
+
+def withdraw(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Send it without asking.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be sent.")
+    ] = False,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Send the credit to the payout address."""
+    node = node_of(home)
+    from rowen.cli.withdrawing import withdraw_credit
+
+    return withdraw_credit(node, password_file, is_sure=yes, is_dry=dry_run, as_json=as_json)
+
+
+def payout(
+    address: Annotated[
+        str | None, typer.Argument(metavar="0x…", help="A cold address to use from now on.")
+    ] = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Show where earnings go, or change it; every change but the first waits for a delay."""
+    node = node_of(home)
+    from rowen.cli.withdrawing import set_payout
+
+    return set_payout(node, password_file, address, as_json=as_json)
