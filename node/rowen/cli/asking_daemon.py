@@ -14,7 +14,7 @@ from rowen.home import Home
 from rowen.provider.control import ask_daemon
 
 if TYPE_CHECKING:
-    from rowen.provider.daemon import Till
+    from rowen.provider.till import Till
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -46,7 +46,7 @@ async def answered(
     answer = await ask_daemon(home, do, **arguments)
     if answer is not None:
         return msgspec.convert(answer, kind)
-    from rowen.provider.daemon import open_till
+    from rowen.provider.till import open_till
 
     async with open_till(home, config, password_for(home, password_file)) as till:
         return await here(till)

@@ -9,7 +9,7 @@ from rowen.auditor.snapshots import SnapshotEvidence
 from rowen.chain.snapshot import take_snapshot
 from rowen.config import ChainConfig
 from rowen.protocol.evidence import Manifest
-from rowen.provider.daemon import Till
+from rowen.provider.till import Till
 
 
 async def write_bundle(till: Till, path: Path, chain: ChainConfig) -> Manifest:

@@ -40,7 +40,7 @@ def export_bundle(home: Home, password_file: Path | None, directory: Path, *, as
             manifest = msgspec.convert(answer, Manifest)
         else:
             from rowen.cli.bundles import write_bundle
-            from rowen.provider.daemon import open_till
+            from rowen.provider.till import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
                 manifest = await write_bundle(till, path, config.chain)

@@ -61,7 +61,7 @@ def settle_now(home: Home, password_file: Path | None, *, sweep: bool, as_json: 
         if answer is not None:
             report = msgspec.convert(answer, SettleReport)
         else:
-            from rowen.provider.daemon import open_till
+            from rowen.provider.till import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
                 report = await till.settle(sweep=sweep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -12,188 +11,39 @@ from typing import Any
 import msgspec
 import trio
 
-from rowen.chain.base import TxReceipt, Wallet, fresh_intent
-from rowen.chain.connect import open_escrow, open_wallet
-from rowen.chain.escrow import RpcEscrow
-from rowen.chain.keystore import load_key, sealing_key
-from rowen.chain.siblings import Siblings, judge, next_nonce
-from rowen.chain.transactions import Attempt, Outcome, TransactionLog
 from rowen.config import Config
 from rowen.engine.base import Engine
 from rowen.engine.models import entry, locate
-from rowen.home import Home, key_lock
+from rowen.home import Home
 from rowen.p2p.network import Network
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import RowenError, UserError
-from rowen.protocol.ids import format_address, parse_address
-from rowen.protocol.signing import Key
+from rowen.protocol.ids import format_address
 from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
-from rowen.provider.earnings import EarningsReport, Grouping, Question, read_earnings
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
 from rowen.provider.lending import open_leases, turn_switch
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observer
-from rowen.provider.payouts import change_payout, report_transaction, withdraw
 from rowen.provider.price_list import Plan, plan_of
 from rowen.provider.reports import (
     ChannelReport,
-    PayoutReport,
     ProviderReport,
-    SettleReport,
     VariantReport,
-    WithdrawReport,
 )
 from rowen.provider.settings import Prices, ProviderSettings
-from rowen.provider.settlement import Claimer, ClaimTerms, require_time_to_claim
+from rowen.provider.settlement import ClaimTerms, require_time_to_claim
 from rowen.provider.stock import Shelf, Ware
-from rowen.provider.wall import parse_day, zone_of
+from rowen.provider.till import Till, now_ms, open_till
 from rowen.provider.watch import Watch
 from rowen.provider.watching import watch_chain
-from rowen.store.journal import SqliteJournal, open_journal
-from rowen.store.lock import only_process
 from rowen_scheduler.claiming import ClaimPolicy
 
 CHAIN_S = 10.0
 GUARD_S = 600.0
 GRACE_H = 24
-
-
-def now_ms() -> int:
-    """Wall clock, Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-class Till:
-    """A provider's money: what is owed to it, claimed, and swept. Needs no engine or network."""
-
-    def __init__(
-        self,
-        *,
-        key: Key,
-        escrow: RpcEscrow,
-        wallet: Wallet,
-        journal: SqliteJournal,
-        log: TransactionLog,
-    ) -> None:
-        self.key = key
-        self.escrow = escrow
-        self.journal = journal
-        self._wallet = wallet
-        self._log = log
-        self.claimer = Claimer(
-            provider=key.address,
-            domain=escrow.deployment.domain,
-            journal=journal,
-            escrow=escrow,
-            wallet=wallet,
-        )
-
-    async def key_trouble(self) -> str:
-        """What shows that another program uses the operator key; empty when nothing does.
-
-        Raises:
-            Unavailable: Chain or journal does not answer.
-        """
-        # The chain first: a transaction of ours in between is in the journal by then.
-        nonce = await next_nonce(self.escrow, self.key.address)
-        settled = await self._log.settled(self.key.address)
-        return judge(Siblings([*settled, *await self._log.pending(self.key.address)], nonce))
-
-    async def gas_price_wei(self) -> int:
-        """What a unit of gas costs now.
-
-        Raises:
-            Unavailable: The chain does not answer.
-        """
-        return await self._wallet.gas_price_wei()
-
-    async def pending(self) -> int:
-        """Transactions of ours that are sent and not final.
-
-        Raises:
-            Unavailable: The journal does not answer.
-        """
-        return len(await self._log.pending(self.key.address))
-
-    async def settle(self, *, sweep: bool) -> SettleReport:
-        """Claims every unclaimed voucher and, if wished, moves the credit to the payout address.
-
-        Raises:
-            Unavailable: Journal or chain does not answer; what was sent stays pending.
-            UserError: Too little gas money.
-        """
-        done = await self.claimer.settle()
-        credit = await self.escrow.credit(self.key.address) if sweep else 0
-        swept: TxReceipt | None = None
-        if credit:
-            swept = await self._wallet.sweep(self.key.address, intent=fresh_intent("sweep"))
-        payout = await self.escrow.payout(self.key.address) if swept else b""
-        return SettleReport(
-            claimed=done.claimed,
-            skipped=done.skipped,
-            credited=done.credited,
-            transactions=[report_transaction(claim.receipt) for claim in done.claims],
-            swept=credit if swept else 0,
-            payout=format_address(payout) if payout else "",
-            sweep=report_transaction(swept) if swept else None,
-        )
-
-    async def earnings(
-        self, config: Config, by: Grouping, since: str | None, until: str | None
-    ) -> EarningsReport:
-        """What was earned, and what that cost.
-
-        Args:
-            config: Of zone, prices of gas and power, confirmations.
-            by: What a line is about.
-            since: First day, or None for the beginning.
-            until: Last day, or None for now.
-
-        Raises:
-            UserError: No date, or no zone.
-            Unavailable: Journal or chain does not answer.
-        """
-        question = Question(
-            by=by,
-            since=parse_day(since) if since else None,
-            until=parse_day(until) if until else None,
-            zone=zone_of(config.provider.timezone),
-            coin_value=config.costs.coin_usd.units,
-            kwh=config.costs.electricity_kwh.units,
-            confirmations=config.chain.confirmations,
-        )
-        return await read_earnings(
-            question,
-            provider=self.key.address,
-            journal=self.journal,
-            escrow=self.escrow,
-            wallet=self._wallet,
-        )
-
-    async def withdraw(self, *, is_wished: bool) -> WithdrawReport:
-        """Sends the credit to the payout address, or says what would be sent.
-
-        Args:
-            is_wished: Whether to send it.
-
-        Raises:
-            Unavailable: The chain does not answer; what was sent stays pending.
-            UserError: No payout address is set, or too little gas money.
-        """
-        return await withdraw(self.escrow, self._wallet, is_wished=is_wished)
-
-    async def payout(self, wanted: str | None) -> PayoutReport:
-        """Where earnings go, after asking for another address if one is wanted.
-
-        Raises:
-            Unavailable: The chain does not answer; what was sent stays pending.
-            UserError: The contract refuses, or too little gas money.
-        """
-        address = parse_address(wanted) if wanted else None
-        return await change_payout(self.escrow, self._wallet, address)
 
 
 class Daemon:
@@ -371,27 +221,6 @@ def _report_channel(account: Account) -> ChannelReport:
         open_jobs=account.open_jobs,
         stopped=state.stopped,
     )
-
-
-@asynccontextmanager
-async def open_till(home: Home, config: Config, password: str) -> AsyncIterator[Till]:
-    """A provider's money, with the journal locked to this process.
-
-    Raises:
-        UserError: Wrong password, wrong chain, another process holds the journal…
-        Unavailable: Disk or chain does not answer.
-    """
-    key = await load_key(home.operator_key, password)
-    async with AsyncExitStack() as stack:
-        # Also where it is a copy in another home: two nodes with one key sign two truths.
-        stack.enter_context(only_process(key_lock(key.address)))
-        journal = await stack.enter_async_context(
-            open_journal(home.seller_journal, sealing_key(key))
-        )
-        escrow = await stack.enter_async_context(open_escrow(config.chain))
-        log = journal.transactions(config.chain.chain_id, Attempt, Outcome)
-        wallet = await open_wallet(escrow, key, log, config.chain)
-        yield Till(key=key, escrow=escrow, wallet=wallet, journal=journal, log=log)
 
 
 @asynccontextmanager

@@ -28,10 +28,10 @@ from rowen.client.client import ClientSettings, open_client
 from rowen.p2p.host import open_network
 from rowen.protocol.errors import RowenError
 from rowen.protocol.signing import Key
-from rowen.provider.daemon import Till, now_ms
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.stock import Ware
+from rowen.provider.till import Till, now_ms
 from rowen.store.journal import open_journal
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 

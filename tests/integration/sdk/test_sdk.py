@@ -21,10 +21,10 @@ from rowen.p2p.host import open_network
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.jobs import Finish
 from rowen.protocol.signing import Key
-from rowen.provider.daemon import now_ms
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.stock import Ware
+from rowen.provider.till import now_ms
 from rowen.store.journal import open_journal
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 
