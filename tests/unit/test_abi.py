@@ -110,6 +110,26 @@ def test_storage_slots_that_proofs_rely_on() -> None:
     }
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
+def test_linting_leaves_the_build_as_it_is(tmp_path: Path) -> None:
+    """`forge lint` compiles without bytecode and metadata, and would write that over `out`."""
+    if not (CONTRACTS / "node_modules/@foundry-rs").is_dir():
+        pytest.skip("contracts/node_modules is not installed")
+    for name in ("src", "tools", "foundry.toml"):
+        copy = shutil.copytree if (CONTRACTS / name).is_dir() else shutil.copy
+        copy(CONTRACTS / name, tmp_path / name)
+    (tmp_path / "node_modules").symlink_to(CONTRACTS / "node_modules")
+    built = tmp_path / "out" / "RowenEscrow.sol" / "RowenEscrow.json"
+    built.parent.mkdir(parents=True)
+    built.write_text("as it was built")
+    command = ["node", "tools/foundry", "forge", "lint", "src"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    assert built.read_text() == "as it was built"
+    assert [path.name for path in (tmp_path / "out").rglob("*.json")] == ["RowenEscrow.json"]
+    assert list((tmp_path / "cache" / "lint").rglob("RowenEscrow.json")), "nothing was compiled"
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs Node")
 def test_a_failing_forge_fails_the_command_that_ran_it() -> None:
     """The `forge` npm installs exits with 0 whatever happened: every check would stay green."""
