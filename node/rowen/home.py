@@ -29,6 +29,11 @@ class Home:
         return Home(Path(os.environ.get("ROWEN_HOME") or Path.home() / ".rowen"))
 
     @property
+    def logs(self) -> Path:
+        """What engines say that the node started."""
+        return self.path / "logs"
+
+    @property
     def config(self) -> Path:
         """Settings."""
         return self.path / "rowen.toml"

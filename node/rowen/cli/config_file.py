@@ -13,7 +13,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from rowen.config import PRIVATE, SECTIONS, Config, Usd
+from rowen.config import ENGINE, PRIVATE, SECTIONS, Config, EngineConfig, Usd
 from rowen.config.reading import variable_of
 from rowen.protocol.amounts import format_usd
 
@@ -55,7 +55,11 @@ def render(values: Values) -> str:
             value = values.get(name, known.default)
             mark = "" if name in values else "# "
             lines += [f"{mark}{known.name} = {toml_value(value)}", ""]
-    return "\n".join(lines)
+    summary, meanings = _explained(EngineConfig)
+    lines += [f"# {summary[:1].upper()}{summary[1:]} One table for each.", "", "# [engine.NAME]"]
+    for known in fields(EngineConfig):
+        lines += [f"# {known.name} = {toml_value(known.default)}  # {meanings[known.name]}"]
+    return "\n".join([*lines, ""])
 
 
 def settings(config: Config) -> Iterator[tuple[str, object]]:
@@ -64,6 +68,9 @@ def settings(config: Config) -> Iterator[tuple[str, object]]:
         table = getattr(config, section)
         for known in fields(table):
             yield f"{section}.{known.name}", getattr(table, known.name)
+    for name, engine in config.engines.items():
+        for known in fields(engine):
+            yield f"{ENGINE}.{name}.{known.name}", getattr(engine, known.name)
 
 
 def plain(value: object) -> str | int | bool | list[str]:
@@ -81,20 +88,18 @@ def toml_value(value: object) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-def secrets() -> frozenset[str]:
-    """Settings, by ``section.key``, whose values may hold access keys."""
-    return frozenset(
-        f"{section}.{known.name}"
-        for section, kind in SECTIONS.items()
-        for known in fields(kind)
-        if known.metadata.get(PRIVATE)
-    )
+def is_secret(key: str) -> bool:
+    """Whether the value of ``section.key`` may hold an access key."""
+    section, _, name = key.rpartition(".")
+    kind = EngineConfig if section.startswith(f"{ENGINE}.") else SECTIONS[section]
+    return any(known.name == name and known.metadata.get(PRIVATE) for known in fields(kind))
 
 
 def page() -> str:
     """``docs/settings.md``."""
     lines = [_PAGE_HEADER]
-    for section, kind in SECTIONS.items():
+    sections: dict[str, type[Any]] = {**SECTIONS, f"{ENGINE}.NAME": EngineConfig}
+    for section, kind in sections.items():
         summary, meanings = _explained(kind)
         lines += [f"## [{section}]", "", f"{summary[:1].upper()}{summary[1:]}", ""]
         lines += ["| Setting | Default | Variable | Meaning |", "|---|---|---|---|"]

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 import rowen
-from rowen.cli.config_file import plain, secrets, settings, toml_value
+from rowen.cli.config_file import is_secret, plain, settings, toml_value
 from rowen.cli.documents import ConfigDocument, Setting, VersionDocument
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
@@ -50,7 +50,7 @@ def show_config(home: Home, flags: tuple[str, ...], *, with_origin: bool, as_jso
             return
         section = ""
         for key, value, _ in rows:
-            table_name, _, name = key.partition(".")
+            table_name, _, name = key.rpartition(".")
             if table_name != section:
                 screen.print(f"{'' if not section else chr(10)}[{table_name}]", style="bold")
                 section = table_name
@@ -62,13 +62,17 @@ def show_config(home: Home, flags: tuple[str, ...], *, with_origin: bool, as_jso
 
 def _redacted(key: str, value: str | int | bool | list[str]) -> str | int | bool | list[str]:
     """URLs often carry an access key in their path, query or user name."""
-    if key not in secrets() or not isinstance(value, list):
+    if not is_secret(key) or isinstance(value, int):
         return value
+    if isinstance(value, str):
+        return without_secrets(value)
     return [without_secrets(url) for url in value]
 
 
 def without_secrets(url: str) -> str:
-    """Scheme, host and port of a URL; the rest may be an access key."""
+    """Scheme, host and port of a URL; the rest, and what is no URL, may be an access key."""
+    if "://" not in url:
+        return HIDDEN if url else url
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port

@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from rowen.config.sections import PRIVATE, SECTIONS, Config, Usd
+from rowen.config.sections import ENGINE, PRIVATE, SECTIONS, Config, EngineConfig, Usd
 from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address, parse_address
@@ -54,22 +54,41 @@ def load_config(
     Raises:
         UserError: Unknown key, wrong type or malformed value; the message names its place.
     """
-    source = _Source(file, _read(file), environ, _split(flags))
+    text = _read(file)
     try:
-        tables = tomllib.loads(source.text)
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from error
+    sections = {**SECTIONS, **{f"{ENGINE}.{name}": EngineConfig for name in _engines(tables)}}
+    source = _Source(file, text, environ, _split(flags, sections))
     for name, table in tables.items():
-        if name not in SECTIONS or not isinstance(table, dict):
-            known = ", ".join(f"[{section}]" for section in SECTIONS)
+        if name not in (*SECTIONS, ENGINE) or not isinstance(table, dict):
+            known = ", ".join(f"[{section}]" for section in (*SECTIONS, f"{ENGINE}.NAME"))
             raise UserError(
                 f"{source.place('', name)}: unknown section or key {name!r}; known are {known}"
             )
-    _check_variables(environ)
+    _check_variables(environ, sections)
     read = {
         name: _section(name, kind, tables.get(name, {}), source) for name, kind in SECTIONS.items()
     }
-    return Config(**read, origins=source.origins)
+    engines = {name: _engine(name, table, source) for name, table in _engines(tables).items()}
+    return Config(**read, engines=engines, origins=source.origins)
+
+
+def _engines(tables: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = tables.get(ENGINE, {})
+    return found if isinstance(found, dict) else {}
+
+
+def _engine(name: str, table: Any, source: _Source) -> EngineConfig:
+    if not re.fullmatch(r"[a-z0-9_-]{1,32}", name) or not isinstance(table, dict):
+        raise UserError(
+            f"{source.place(ENGINE, name)}: {name!r}: write engines as tables, [engine.NAME], "
+            "their names in small letters and digits"
+        )
+    engine = _section(f"{ENGINE}.{name}", EngineConfig, table, source)
+    assert isinstance(engine, EngineConfig)
+    return engine
 
 
 def _read(file: Path) -> str:
@@ -81,8 +100,8 @@ def _read(file: Path) -> str:
         raise UserError(f"{file} cannot be read: {error}") from error
 
 
-def _split(flags: Sequence[str]) -> dict[str, str]:
-    known = {f"{name}.{f.name}": f for name, kind in SECTIONS.items() for f in fields(kind)}
+def _split(flags: Sequence[str], sections: Mapping[str, type[Any]]) -> dict[str, str]:
+    known = {f"{name}.{f.name}": f for name, kind in sections.items() for f in fields(kind)}
     named: dict[str, str] = {}
     for flag in flags:
         key, is_there, value = flag.partition("=")
@@ -101,15 +120,15 @@ def _split(flags: Sequence[str]) -> dict[str, str]:
 
 def variable_of(key: str) -> str:
     """The variable of ``section.key``."""
-    return f"ROWEN_{key.replace('.', '_')}".upper()
+    return f"ROWEN_{key.replace('.', '_').replace('-', '_')}".upper()
 
 
-def _check_variables(environ: Mapping[str, str]) -> None:
+def _check_variables(environ: Mapping[str, str], sections: Mapping[str, type[Any]]) -> None:
     """A misspelt variable would be passed over in silence, and the owner believe it set."""
     known = {
-        variable_of(f"{name}.{f.name}") for name, kind in SECTIONS.items() for f in fields(kind)
+        variable_of(f"{name}.{f.name}") for name, kind in sections.items() for f in fields(kind)
     }
-    ours = tuple(f"ROWEN_{name}_".upper() for name in SECTIONS)
+    ours = tuple(f"ROWEN_{name}_".upper() for name in (*SECTIONS, ENGINE))
     for name in sorted(environ):
         if name.startswith(ours) and name not in known:
             raise UserError(f"{name}: unknown variable; `rowen config show` lists the settings")

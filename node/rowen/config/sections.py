@@ -60,7 +60,7 @@ class ProviderConfig:
     Attributes:
         listen: Multiaddresses to listen on.
         mdns: Whether to be found on the local network.
-        model: A name from ``rowen models list``.
+        model: A name from ``rowen models list``; empty for no embedded engine.
         threads: CPU threads of the engine.
         concurrency: Jobs the engine serves at the same time.
         context_units: Tokens of context for each job.
@@ -211,6 +211,50 @@ class GpuConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """``[engine.NAME]``: an engine behind HTTP, sold beside the embedded one.
+
+    Attributes:
+        kind: vllm, sglang, llamacpp, ollama, nim, ray, or openai for any other.
+        url: Where it answers.
+        api_key: What it wants to be shown, if anything.
+        served: The model's name there; empty when it serves only one.
+        model: Name to offer it under; empty for the same.
+        precision: Quantisation, such as awq or bf16; empty for what the engine says.
+        weights_sha256: Of the weights, in hex; empty says nothing.
+        context_units: Largest input + output in tokens; 0 for what the engine says.
+        concurrency: Jobs at the same time; 0 for what the engine says, or 8.
+        output_units_max: Longest answer sold.
+        price_input: For a million input tokens.
+        price_cached: For a million input tokens served from the engine's cache.
+        price_output: For a million output tokens.
+        price_request: For each job.
+        command: Starts it, one text a word; {host} and {port} are those of `url`. Empty for an
+            engine that you run yourself.
+        environment: Set for the command, each NAME=value.
+        start_s: How long it may take to be ready.
+    """
+
+    kind: str = "openai"
+    url: str = field(default="http://127.0.0.1:8000", repr=False, metadata={PRIVATE: True})
+    api_key: str = field(default="", repr=False, metadata={PRIVATE: True})
+    served: str = ""
+    model: str = ""
+    precision: str = ""
+    weights_sha256: str = ""
+    context_units: int = 0
+    concurrency: int = 0
+    output_units_max: int = 4096
+    price_input: Usd = Usd(units=5 * _CENT)
+    price_cached: Usd = Usd(units=2 * _CENT)
+    price_output: Usd = Usd(units=20 * _CENT)
+    price_request: Usd = Usd(units=0 * _CENT)
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = field(default=(), repr=False, metadata={PRIVATE: True})
+    start_s: int = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings.
 
@@ -221,6 +265,7 @@ class Config:
         client: See ``ClientConfig``.
         watch: See ``WatchConfig``.
         gpu: See ``GpuConfig``.
+        engines: By name; see ``EngineConfig``.
         origins: Where each value comes from, by ``section.key``: ``default``,
             ``FILE:LINE``, ``env:NAME`` or ``flag:--set``.
     """
@@ -231,6 +276,7 @@ class Config:
     client: ClientConfig = ClientConfig()
     watch: WatchConfig = WatchConfig()
     gpu: GpuConfig = GpuConfig()
+    engines: Mapping[str, EngineConfig] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -243,3 +289,6 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "gpu": GpuConfig,
 }
 """Tables of the file, by name."""
+
+ENGINE: Final = "engine"
+"""Table of the tables ``[engine.NAME]``; there may be any number of them, or none."""

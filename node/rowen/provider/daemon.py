@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import trio
 
 from rowen.config import Config
-from rowen.engine.base import Engine
-from rowen.engine.models import entry, locate
 from rowen.home import Home
 from rowen.p2p.network import Network
 from rowen.protocol.amounts import format_usd
@@ -22,6 +19,7 @@ from rowen.protocol.ids import format_address
 from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
+from rowen.provider.engines import open_wares
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
 from rowen.provider.lending import open_leases, turn_switch
@@ -33,9 +31,9 @@ from rowen.provider.reports import (
     ProviderReport,
     VariantReport,
 )
-from rowen.provider.settings import Prices, ProviderSettings
+from rowen.provider.settings import ProviderSettings
 from rowen.provider.settlement import ClaimTerms, require_time_to_claim
-from rowen.provider.stock import Shelf, Ware
+from rowen.provider.stock import Shelf
 from rowen.provider.till import Till, now_ms, open_till
 from rowen.provider.watch import Watch
 from rowen.provider.watching import watch_chain
@@ -239,7 +237,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             till.escrow.deployment.unlock_delay_s, config.provider.claim_interval_s
         )
         leases = await stack.enter_async_context(open_leases(home, config.gpu))
-        engine = await stack.enter_async_context(_open_engine(home, config))
+        wares = await stack.enter_async_context(open_wares(home, config))
         network = await stack.enter_async_context(
             open_network(till.key.secret, listen=config.provider.listen)
         )
@@ -253,7 +251,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             network=network,
             escrow=till.escrow,
             journal=till.journal,
-            wares=[Ware(engine=engine, prices=prices_of(config))],
+            wares=wares,
             settings=settings_of(config),
             now_ms=now_ms,
             plan=price_plan_of(config),
@@ -284,17 +282,6 @@ def claim_terms_of(config: Config) -> ClaimTerms:
         ),
         coin_value=config.costs.coin_usd.units,
         sweep_above=owner.sweep_above.units,
-    )
-
-
-def prices_of(config: Config) -> Prices:
-    """What the embedded engine's work costs."""
-    owner = config.provider
-    return Prices(
-        input=owner.price_input.units,
-        cached=owner.price_cached.units,
-        output=owner.price_output.units,
-        request=owner.price_request.units,
     )
 
 
@@ -331,22 +318,3 @@ def settings_of(config: Config) -> ProviderSettings:
         credit_total=owner.credit_total.units,
         confirmations=config.chain.confirmations,
     )
-
-
-@asynccontextmanager
-async def _open_engine(home: Home, config: Config) -> AsyncIterator[Engine]:
-    from rowen.engine.llama import open_llama
-
-    owner = config.provider
-    model = entry(owner.model)
-    file: Path = locate(owner.model, home.models)
-    async with open_llama(
-        file,
-        model=model.model,
-        precision=model.precision,
-        weights_digest=model.weights_digest,
-        threads=owner.threads,
-        concurrency=owner.concurrency,
-        context_units=owner.context_units,
-    ) as engine:
-        yield engine

@@ -1,0 +1,181 @@
+"""What an engine serves: asked of the engine itself, in its own dialect.
+
+Answers are read leniently: engines add fields with every version, and only a few matter here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+
+from rowen.engine.completion import refusal_text
+from rowen.engine.dialects import Call, Dialect
+from rowen.protocol.errors import Unavailable, UserError
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A model an engine serves.
+
+    Attributes:
+        served: Its name there.
+        version: Of the engine.
+        precision: Quantisation, or ``unknown``.
+        digest: SHA-256 that the engine tells of the model, or 32 zero bytes.
+        context_units: Largest input + output, or 0 when the engine does not say.
+        places: Jobs it serves at the same time, or 0 when it does not say.
+    """
+
+    served: str
+    version: str = UNKNOWN
+    precision: str = UNKNOWN
+    digest: bytes = bytes(32)
+    context_units: int = 0
+    places: int = 0
+
+
+async def ask(
+    client: httpx.AsyncClient, path: str, body: object = None, *, timeout_s: float = 10.0
+) -> Any:
+    """Asks one question; GET without a body.
+
+    Returns:
+        The decoded JSON, or the text when it is none.
+
+    Raises:
+        Unavailable: No answer, or one that says later.
+        UserError: It refuses, and would again.
+    """
+    method = "GET" if body is None else "POST"
+    content = None if body is None else msgspec.json.encode(body)
+    try:
+        response = await client.request(
+            method,
+            path,
+            content=content,
+            headers={"Content-Type": "application/json"},
+            timeout=timeout_s,
+        )
+    except httpx.HTTPError as error:
+        raise Unavailable(f"the engine does not answer {path}: {error!r}") from error
+    status = response.status_code
+    if status in (408, 425, 429) or status >= 500:
+        raise Unavailable(
+            f"the engine answers {path} with {status}: {refusal_text(response.content)}"
+        )
+    if status != httpx.codes.OK:
+        raise UserError(
+            f"the engine refuses {path} with {status}: {refusal_text(response.content)}"
+        )
+    try:
+        return msgspec.json.decode(response.content)
+    except msgspec.DecodeError:
+        return response.text
+
+
+async def perform(client: httpx.AsyncClient, call: Call, model: str, *, timeout_s: float) -> bool:
+    """Makes a call of a dialect.
+
+    Returns:
+        Whether the engine did it; False when it does not know the call.
+
+    Raises:
+        Unavailable: It does not answer.
+    """
+    body = call.body
+    if body is not None:
+        body = {key: model if value == "$model" else value for key, value in body.items()}
+    try:
+        answer = await ask(client, call.path, body, timeout_s=timeout_s)
+    except UserError:
+        # 404: this build, or this way of starting it, has no such call.
+        return False
+    fields = answer if isinstance(answer, dict) else {}
+    return all(fields.get(key) == value for key, value in call.expect.items())
+
+
+async def discover(client: httpx.AsyncClient, dialect: Dialect, served: str = "") -> Found:
+    """Finds the model to sell.
+
+    Args:
+        client: To the engine.
+        dialect: Which engine it is.
+        served: Its name there; empty when it serves only one.
+
+    Raises:
+        Unavailable: The engine does not answer.
+        UserError: It serves no such model, or several and none was chosen.
+    """
+    listed = await ask(client, "/v1/models")
+    cards = {
+        card["id"]: card
+        for card in (listed.get("data") or [] if isinstance(listed, dict) else [])
+        if isinstance(card, dict) and isinstance(card.get("id"), str)
+    }
+    if not served and len(cards) == 1:
+        served = next(iter(cards))
+    if served not in cards:
+        names = ", ".join(sorted(cards)) or "none"
+        wanted = f"does not serve {served!r}" if served else "serves not exactly one model"
+        raise UserError(f"the engine {wanted}; it serves: {names}. Set `served` to one of these")
+    version = await _version(client, dialect)
+    card = cards[served]
+    match dialect.title:
+        case "llama.cpp":
+            return await _found_llama(client, served, card)
+        case "ollama":
+            return await _found_ollama(client, served, version)
+    context = card.get("max_model_len")
+    return Found(
+        served=served, version=version, context_units=context if isinstance(context, int) else 0
+    )
+
+
+async def _version(client: httpx.AsyncClient, dialect: Dialect) -> str:
+    path, key = dialect.version
+    if not path:
+        return UNKNOWN
+    try:
+        answer = await ask(client, path)
+    except UserError:
+        return UNKNOWN
+    return str(answer.get(key, UNKNOWN))[:64] if isinstance(answer, dict) else UNKNOWN
+
+
+async def _found_llama(client: httpx.AsyncClient, served: str, card: dict[str, Any]) -> Found:
+    props = await ask(client, "/props")
+    meta = card.get("meta") or {}
+    settings = props.get("default_generation_settings") or {}
+    context = meta.get("n_ctx") or settings.get("n_ctx") or 0
+    return Found(
+        served=served,
+        version=str(props.get("build_info") or UNKNOWN),
+        precision=str(meta.get("ftype") or UNKNOWN).lower(),
+        # Of one slot: llama.cpp divides its context among them.
+        context_units=context if isinstance(context, int) else 0,
+        places=int(props.get("total_slots") or 0),
+    )
+
+
+async def _found_ollama(client: httpx.AsyncClient, served: str, version: str) -> Found:
+    tags = await ask(client, "/api/tags")
+    model: dict[str, Any] = next(
+        (m for m in tags.get("models") or [] if m.get("name") == served), {}
+    )
+    digest = str(model.get("digest") or "").removeprefix("sha256:")
+    try:
+        known = bytes.fromhex(digest)
+    except ValueError:
+        known = b""
+    details = model.get("details") or {}
+    return Found(
+        served=served,
+        version=version,
+        precision=str(details.get("quantization_level") or UNKNOWN).lower(),
+        digest=known if len(known) == 32 else bytes(32),
+    )

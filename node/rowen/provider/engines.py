@@ -1,0 +1,138 @@
+"""Opens what an owner sells: the embedded engine, and those behind HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from rowen.config import Config, EngineConfig
+from rowen.engine.base import Engine
+from rowen.engine.models import entry, locate
+from rowen.home import Home
+from rowen.protocol.errors import UserError
+from rowen.provider.settings import Prices
+from rowen.provider.stock import Ware
+
+DIGEST_HEX = 64
+
+
+@asynccontextmanager
+async def open_wares(home: Home, config: Config) -> AsyncIterator[list[Ware]]:
+    """Everything on sale, ready.
+
+    Raises:
+        UserError: Something is missing, wrong, or sold twice; the message says which.
+        Unavailable: An engine does not get ready.
+    """
+    async with AsyncExitStack() as stack:
+        wares: list[Ware] = []
+        if config.provider.model:
+            engine = await stack.enter_async_context(_open_embedded(home, config))
+            wares.append(Ware(engine=engine, prices=prices_of(config)))
+        for name, owner in config.engines.items():
+            # One after the other: two that start at once would fight for the same memory.
+            engine = await stack.enter_async_context(_open_http(home, name, owner))
+            prices = Prices(
+                input=owner.price_input.units,
+                cached=owner.price_cached.units,
+                output=owner.price_output.units,
+                request=owner.price_request.units,
+            )
+            wares.append(
+                Ware(engine=engine, prices=prices, output_units_max=owner.output_units_max)
+            )
+        _check_differ(wares)
+        yield wares
+
+
+def prices_of(config: Config) -> Prices:
+    """What the embedded engine's work costs."""
+    owner = config.provider
+    return Prices(
+        input=owner.price_input.units,
+        cached=owner.price_cached.units,
+        output=owner.price_output.units,
+        request=owner.price_request.units,
+    )
+
+
+def _check_differ(wares: list[Ware]) -> None:
+    if not wares:
+        raise UserError("nothing is on sale: set [provider] model, or an [engine.NAME]")
+    seen: dict[bytes, str] = {}
+    for ware in wares:
+        variant = ware.variant()
+        if variant.id in seen:
+            raise UserError(
+                f"two engines sell {variant.model}:{variant.precision} of {variant.build}: give "
+                "one of them another `model`, or put one server before both"
+            )
+        seen[variant.id] = variant.model
+
+
+@asynccontextmanager
+async def _open_embedded(home: Home, config: Config) -> AsyncIterator[Engine]:
+    from rowen.engine.llama import open_llama
+
+    owner = config.provider
+    model = entry(owner.model)
+    file: Path = locate(owner.model, home.models)
+    async with open_llama(
+        file,
+        model=model.model,
+        precision=model.precision,
+        weights_digest=model.weights_digest,
+        threads=owner.threads,
+        concurrency=owner.concurrency,
+        context_units=owner.context_units,
+    ) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _open_http(home: Home, name: str, owner: EngineConfig) -> AsyncIterator[Engine]:
+    from rowen.engine.opening import HttpSpec, open_http
+
+    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spec = HttpSpec(
+        name=name,
+        kind=owner.kind,
+        url=owner.url.rstrip("/"),
+        api_key=owner.api_key,
+        served=owner.served,
+        model=owner.model,
+        precision=owner.precision,
+        weights_digest=_digest(name, owner.weights_sha256),
+        context_units=owner.context_units,
+        concurrency=owner.concurrency,
+        start_s=owner.start_s,
+        command=owner.command,
+        environment=_environment(name, owner.environment),
+        log_file=home.logs / f"engine-{name}.log",
+    )
+    async with open_http(spec) as engine:
+        yield engine
+
+
+def _digest(name: str, text: str) -> bytes:
+    if not text:
+        return bytes(DIGEST_HEX // 2)
+    try:
+        digest = bytes.fromhex(text)
+    except ValueError:
+        digest = b""
+    if len(text) != DIGEST_HEX or len(digest) != DIGEST_HEX // 2:
+        raise UserError(f"[engine.{name}] weights_sha256 is {text!r}: expected 64 hex digits")
+    return digest
+
+
+def _environment(name: str, settings: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for setting in settings:
+        key, is_there, value = setting.partition("=")
+        if not key or not is_there:
+            # Not the text itself: it may be a secret without its name.
+            raise UserError(f"[engine.{name}] environment: write each as NAME=value")
+        found[key] = value
+    return found

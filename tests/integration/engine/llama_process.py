@@ -1,0 +1,39 @@
+"""llama.cpp's own server as a program: ``python llama_process.py MODEL HOST PORT [CONTEXT]``.
+
+It is the server that owners run, out of the same wheel that the embedded engine uses.
+"""
+
+import os
+import signal
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import xllamacpp
+
+
+def main() -> None:
+    model_file, host, port, *rest = sys.argv[1:]
+    params = xllamacpp.CommonParams()
+    params.model.path = model_file
+    params.hostnames = [host]
+    params.port = int(port)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    params.n_parallel = 2
+    params.n_ctx = 2 * int(rest[0] if rest else 512)
+    params.n_batch = params.n_ubatch = 32
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    params.fit_params = False
+    params.prefill_assistant = False
+    params.offline = True
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    sys.stdout.write(f"listening at {server.listening_address}\n")
+    sys.stdout.flush()
+    signal.sigwait([signal.SIGTERM, signal.SIGINT])
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    main()
