@@ -61,3 +61,31 @@ class CheckedDocument(Document, frozen=True):
     stake: Address
     is_right: bool
     checks: list[CheckEntry]
+
+
+class StakeDocument(Document, frozen=True):
+    """``rowen stake …``: what a provider has at stake, after the step.
+
+    Attributes:
+        stake: The contract.
+        provider: Operator address.
+        bonded: All of it; all of it can be slashed.
+        active: What has not been asked back; what clients count.
+        leaving: What has.
+        leave_at_s: Unix time from which that can be withdrawn; 0 if nothing leaves.
+        unbond_delay_s: From asking to withdrawing.
+        penalty: What one offence costs.
+        step: What was done.
+        transaction: Null when nothing was sent.
+    """
+
+    stake: Address
+    provider: Address
+    bonded: Amount
+    active: Amount
+    leaving: Amount
+    leave_at_s: Count
+    unbond_delay_s: Count
+    penalty: Amount
+    step: Literal["shown", "bonded", "requested", "cancelled", "withdrawn"]
+    transaction: Transaction | None

@@ -11,7 +11,7 @@ from functools import partial
 
 import typer
 
-from rowen.cli.commands import buying, checking, deploying, lending, selling, setting_up
+from rowen.cli.commands import buying, checking, deploying, guarding, lending, selling, setting_up
 from rowen.cli.exits import SIGNAL_BASE, Exit
 from rowen.cli.output import show_error
 from rowen.cli.reporting import run_reporting
@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (checking, setting_up, selling, lending, buying, deploying):
+for part in (checking, setting_up, selling, guarding, lending, buying, deploying):
     part.register(app)
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 # Imported for its time only: before trio runs, Ctrl-C ends an import of seconds at once.
 import rowen.p2p.host  # noqa: F401 - see above
+from rowen.cli.acting import act_for
 from rowen.cli.documents import ServingDocument
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
@@ -51,8 +52,9 @@ def serve_node(
                 trio.open_nursery() as running,
             ):
                 export = partial(_export, daemon, config.chain)
+                act = partial(act_for, daemon.till.wallet, daemon.till.escrow, config.chain)
                 # Whoever reads that we serve may ask us something in the next moment.
-                await running.start(daemon.run, home, {"export": export})
+                await running.start(daemon.run, home, {"export": export, "act": act})
                 document = _document(daemon)
                 show(document, as_json=as_json, for_people=lambda s: _introduce(s, document))
 

@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from rowen.chain.base import TxReceipt, Wallet, fresh_intent
+from rowen.chain.base import TxReceipt, fresh_intent
 from rowen.chain.connect import open_escrow, open_wallet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key, sealing_key
 from rowen.chain.siblings import Siblings, judge, next_nonce
 from rowen.chain.transactions import Attempt, Outcome, TransactionLog
+from rowen.chain.wallet import RpcWallet
 from rowen.config import Config
 from rowen.home import Home, key_lock
 from rowen.protocol.ids import format_address, parse_address
@@ -42,14 +43,14 @@ class Till:
         *,
         key: Key,
         escrow: RpcEscrow,
-        wallet: Wallet,
+        wallet: RpcWallet,
         journal: SqliteJournal,
         log: TransactionLog,
     ) -> None:
         self.key = key
         self.escrow = escrow
         self.journal = journal
-        self._wallet = wallet
+        self.wallet = wallet
         self._log = log
         self.claimer = Claimer(
             provider=key.address,
@@ -76,7 +77,7 @@ class Till:
         Raises:
             Unavailable: The chain does not answer.
         """
-        return await self._wallet.gas_price_wei()
+        return await self.wallet.gas_price_wei()
 
     async def pending(self) -> int:
         """Transactions of ours that are sent and not final.
@@ -97,7 +98,7 @@ class Till:
         credit = await self.escrow.credit(self.key.address) if sweep else 0
         swept: TxReceipt | None = None
         if credit:
-            swept = await self._wallet.sweep(self.key.address, intent=fresh_intent("sweep"))
+            swept = await self.wallet.sweep(self.key.address, intent=fresh_intent("sweep"))
         payout = await self.escrow.payout(self.key.address) if swept else b""
         return SettleReport(
             claimed=done.claimed,
@@ -138,7 +139,7 @@ class Till:
             provider=self.key.address,
             journal=self.journal,
             escrow=self.escrow,
-            wallet=self._wallet,
+            wallet=self.wallet,
         )
 
     async def withdraw(self, *, is_wished: bool) -> WithdrawReport:
@@ -151,7 +152,7 @@ class Till:
             Unavailable: The chain does not answer; what was sent stays pending.
             UserError: No payout address is set, or too little gas money.
         """
-        return await withdraw(self.escrow, self._wallet, is_wished=is_wished)
+        return await withdraw(self.escrow, self.wallet, is_wished=is_wished)
 
     async def payout(self, wanted: str | None) -> PayoutReport:
         """Where earnings go, after asking for another address if one is wanted.
@@ -161,7 +162,7 @@ class Till:
             UserError: The contract refuses, or too little gas money.
         """
         address = parse_address(wanted) if wanted else None
-        return await change_payout(self.escrow, self._wallet, address)
+        return await change_payout(self.escrow, self.wallet, address)
 
 
 @asynccontextmanager

@@ -31,6 +31,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
     owner = make_home(
         tmp_path / "owner", devnet,
         provider__listen=("/ip4/127.0.0.1/tcp/0",), chain__confirmations=0,
+        chain__stake=devnet["stake"],
     )  # fmt: skip
     developer = make_home(tmp_path / "developer", devnet, chain__confirmations=0)
     wallet = rowen(developer, "init", "--yes", "--json").document("init")["wallet"]
@@ -173,6 +174,9 @@ def check_withdrawing(owner: Path, developer: Path) -> None:
     assert (books["total"]["earned"], books["total"]["settled"]) == ("0", channel["owed"])
     assert int(books["total"]["gas_wei"]) > 0
     assert books["total"]["unknown"] == ["gas", "power"]
+    # The daemon holds the operator key's journal, so it sends whatever that key signs.
+    nothing = rowen(owner, "stake", "cancel", "--json")
+    assert (nothing.code, "UnbondNotPending" in nothing.error()["message"]) == (2, True)
     assert rowen(owner, "payout", "--json").document("payout")["is_own_key"]
     looked = rowen(owner, "withdraw", "--json").document("withdraw")
     assert (looked["credit"], looked["transaction"], looked["is_own_key"]) == ("0", None, True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rowen.cli.options import HomeAt, Json, PasswordFile, Sets, home_of, node_of
+from rowen.protocol.errors import UserError
 
 
 class LogLevel(StrEnum):
@@ -117,12 +118,30 @@ def payout(
     address: Annotated[
         str | None, typer.Argument(metavar="0x…", help="A cold address to use from now on.")
     ] = None,
+    of: Annotated[
+        str, typer.Option(metavar="PROVIDER", help="Another provider's: 0x… or multiaddress.")
+    ] = "",
+    veto: Annotated[
+        bool,
+        typer.Option("--veto", help="Refuse the address that waits, as the one in force."),
+    ] = False,
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Put the one that waits in force; anybody may, when due."),
+    ] = False,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
 ) -> int:
     """Show where earnings go, or change it; every change but the first waits for a delay."""
     node = node_of(home)
+    if address and (of or veto or apply):
+        raise UserError("an address is asked for by its own provider: leave the options away")
+    if of or veto or apply:
+        from rowen.cli.payouts import decide_payout
+
+        action = "payout-veto" if veto else "payout-apply" if apply else ""
+        return decide_payout(node, password_file, of, action, as_json=as_json)
     from rowen.cli.withdrawing import set_payout
 
     return set_payout(node, password_file, address, as_json=as_json)
