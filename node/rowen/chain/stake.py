@@ -8,10 +8,11 @@ from rowen.chain.base import Reverted, TxReceipt
 from rowen.chain.calls import stake as calls
 from rowen.chain.calls import token as token_calls
 from rowen.chain.codec import Call
-from rowen.chain.contract import artifact
+from rowen.chain.contract import artifact, decode_revert
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.events import Slashed
 from rowen.chain.funding import allow
+from rowen.chain.rpc import RpcError, to_hex
 from rowen.chain.sender import Sender
 from rowen.chain.staking import BondView, Penalty, SlashResult, StakeDeployment, penalty_of
 from rowen.protocol.errors import Unavailable, UserError
@@ -80,6 +81,27 @@ class RpcStake:
         """See ``Stake``."""
         bond = await self.bond(proof.channel.provider)
         return penalty_of(bond.amount, self.deployment.penalty - await self.paid_for(proof))
+
+    async def rehearse(self, proof: Proof, reporter: bytes) -> None:
+        """Has the contract judge a proof, and changes nothing.
+
+        Raises:
+            PeerError: The receipts prove nothing.
+            Reverted: The contract would refuse the report.
+        """
+        check(proof, self.escrow.deployment.domain)
+        call, rpc = slash_call(proof), self.escrow.endpoints[0]
+        fields = {
+            "from": to_hex(reporter),
+            "to": to_hex(self.deployment.address),
+            "data": to_hex(call.data),
+        }
+        try:
+            await rpc.call("eth_call", fields, "latest")
+        except RpcError as error:
+            if not error.data and "revert" not in error.reason:
+                raise
+            raise decode_revert(call.name, error.data) from error
 
     async def _view(self, call: Call[T]) -> T:
         return await self.escrow.view(call, to=self.deployment.address)

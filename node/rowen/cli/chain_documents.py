@@ -1,11 +1,11 @@
-"""What ``--json`` prints of the contracts: deployments, bonds, payouts, reports."""
+"""What ``--json`` prints of the contracts: deployments, bonds, reports."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from rowen.cli.document_types import Count, Document
-from rowen.cli.documents import Address, Amount, Transaction
+from rowen.cli.documents import Address, Amount, Hash, Transaction
 
 
 class DeployedDocument(Document, frozen=True):
@@ -89,3 +89,46 @@ class StakeDocument(Document, frozen=True):
     penalty: Amount
     step: Literal["shown", "bonded", "requested", "cancelled", "withdrawn"]
     transaction: Transaction | None
+
+
+class OffenceEntry(Document, frozen=True):
+    """One thing that a provider's own signatures prove against it.
+
+    Attributes:
+        offence: Which.
+        status: ``would_be_slashed`` in a dry run; ``slashed``, or ``refused`` by the contract;
+            ``punished`` before; ``nothing_bonded`` to take.
+        provider: Who signed.
+        payer: With it, whose channel.
+        channel_id: Hexadecimal.
+        sequence: Of the receipt that is punished.
+        detail: What contradicts what, or why it was refused.
+        burned: What it costs beside the reward, token units.
+        reward: What the reporter gets.
+        transaction: Null when nothing was sent.
+    """
+
+    offence: Literal["equivocation", "broken_total", "charged_failure"]
+    status: Literal["would_be_slashed", "slashed", "refused", "punished", "nothing_bonded"]
+    provider: Address
+    payer: Address
+    channel_id: Hash
+    sequence: Count
+    detail: str
+    burned: Amount
+    reward: Amount
+    transaction: Transaction | None
+
+
+class ReportDocument(Document, frozen=True):
+    """``rowen audit report``. Nothing is sent unless ``is_submitted``."""
+
+    stake: Address
+    escrow: Address
+    reporter: Address
+    channels: Count
+    receipts: Count
+    is_submitted: bool
+    offences: list[OffenceEntry]
+    burned: Amount
+    reward: Amount

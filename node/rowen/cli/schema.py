@@ -46,6 +46,7 @@ SCHEMAS: dict[str, Any] = {
     "run": d.RunLine,
     "audit-export": d.ExportDocument,
     "audit-verify": d.VerdictDocument,
+    "audit-report": c.ReportDocument,
     "stake-status": c.StakeDocument,
     "stake-bond": c.StakeDocument,
     "stake-unbond": c.StakeDocument,

@@ -136,7 +136,8 @@ def find_proofs(
     digest_to_signed: dict[bytes, Signed] = {}
     for signed in receipts():
         digest = domain.digest(Receipt.TYPE_HASH, signed.words)
-        if digest in wanted and digest not in digest_to_signed:
+        # The same words may stand there with a stranger's signature, too.
+        if digest in wanted - digest_to_signed.keys() and any(_usable(domain, channels, [signed])):
             digest_to_signed[digest] = signed
     proofs = [
         Proof(

@@ -54,6 +54,36 @@ def audit_verify(
     return verify_bundle(directory, chain_id, escrow, provider, block_hash, as_json=as_json)
 
 
+@audit_group.command("report")
+def audit_report(
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DIR]...", help="Bundles; else this client's own journal."),
+    ] = None,
+    journal: Annotated[
+        bool, typer.Option("--journal", help="This client's own journal beside the bundles.")
+    ] = False,
+    submit: Annotated[
+        bool, typer.Option("--submit", help="Report what is proved; else only say what it costs.")
+    ] = False,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Find what a provider's own signatures prove against it, and have it slashed."""
+    node = node_of(home)
+    from rowen.cli.convicting import report_fraud
+
+    return report_fraud(
+        node,
+        password_file,
+        tuple(bundles or ()),
+        with_journal=journal,
+        submits=submit,
+        as_json=as_json,
+    )
+
+
 def doctor(
     settings: Sets = None,
     home: HomeAt = None,
