@@ -27,7 +27,8 @@ setup: ## Fetch everything (done by the others when needed)
 demo: setup ## An owner, a developer and an auditor on this machine, with a real model and chain
 	@rowen demo
 
-# The contracts' gas is compared with the committed snapshot.
+# The bytecode that is shipped is what is tested, and its gas is compared with the committed snapshot.
+test test-slow: export ROWEN_SHIPPED := true
 test test-slow: export FORGE_SNAPSHOT_CHECK := true
 
 test: setup ## Contract tests, then every Python test that is not slow
@@ -60,7 +61,7 @@ lock: ## Resolve requirements/ anew; `make lock UPGRADE=--upgrade` lifts every v
 
 clean: ## Remove what tests and builds left
 	rm -rf build dist htmlcov .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	rm -rf contracts/out contracts/cache contracts/broadcast
+	rm -rf contracts/out contracts/cache contracts/out-ship contracts/cache-ship contracts/broadcast
 	find node scheduler tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## Remove what setup fetched, too

@@ -133,7 +133,7 @@ def test_events_read_as_web3_reads_them(
 
 
 def test_an_event_of_the_wrong_shape_is_a_value_error_and_another_contracts_is_none() -> None:
-    topic = keccak(b"Locked(bytes32,address,address,address,uint96,uint96)")
+    topic = keccak(b"Locked(address,address,address,uint96)")
     assert Locked.__name__ == "Locked"
     with pytest.raises(ValueError, match="Locked log has 1 topics"):
         decode_event([topic], b"", block=0, index=0, tx_hash=b"")

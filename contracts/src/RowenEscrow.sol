@@ -28,6 +28,13 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     using ClaimRows for Voucher;
     using SafeERC20 for IERC20;
 
+    /// @dev What a provider earned and did not sweep, with where it goes: a sweep then reads and clears one slot. While
+    /// `amount` is not 0, `payout` is `payoutOf(provider)`; while it is 0, the slot is.
+    struct Credit {
+        uint96 amount;
+        address payout;
+    }
+
     struct Payout {
         address present;
         address next;
@@ -59,7 +66,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
 
     // Auditors read these by storage proof. Their slots are recorded beside the ABI, and a test holds them in place.
     mapping(bytes32 id => Channel) public channels;
-    mapping(address provider => uint256) public creditOf;
+    mapping(address provider => Credit) private _credits;
     mapping(address provider => bytes32) public accumulatorOf;
     mapping(address provider => Payout) private _payouts;
     mapping(bytes32 digest => bool) public isReleaseUsed;
@@ -97,18 +104,11 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         _pull(msg.sender, sum);
     }
 
-    function lockWithPermit(
-        address provider,
-        address signer,
-        uint96 amount,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external nonReentrant {
-        // Whoever saw the permit in the mempool may have used it already. Then this call fails and the allowance stands;
-        // if there is no allowance, the transfer says so.
-        try IERC20Permit(address(token)).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+    function lockWithPermit(address provider, address signer, uint96 amount, uint256 deadline, bytes32 r, bytes32 vs)
+        external
+        nonReentrant
+    {
+        _tryPermit(amount, deadline, r, vs);
         _lock(msg.sender, provider, signer, amount);
         _pull(msg.sender, amount);
     }
@@ -148,7 +148,8 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
 
     /// @dev Books the funds; the caller brings them in.
     function _lock(address payer, address provider, address signer, uint96 amount) private {
-        require(provider != address(0) && signer != address(0), ZeroAddress());
+        require(provider != address(0), ZeroAddress());
+        require(signer != address(0), ZeroAddress());
         require(amount != 0, ZeroAmount());
         bytes32 id = channelId(payer, provider, signer);
         Channel storage channel = channels[id];
@@ -157,18 +158,40 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         // forge-lint: disable-next-line(unsafe-typecast)
         (uint96 locked, uint64 unlockAt) = (uint96(slot), uint64(slot >> 192));
         require(unlockAt == 0, UnlockPending(id, unlockAt));
-        require(locked != 0 || amount >= minLock, LockBelowMinimum(amount, minLock));
+        if (locked == 0) require(amount >= minLock, LockBelowMinimum(amount, minLock));
+        require(amount <= type(uint96).max - locked, LockTooLarge(id, locked, amount));
 
-        // Checked, and `locked` is lowest in the slot: the sum does not reach its neighbour.
-        locked += amount;
-        _store(channel, slot + amount);
-        emit Locked(id, payer, provider, signer, amount, locked);
+        // `locked` is lowest in the slot, and the sum was just seen to stay within it.
+        unchecked {
+            _store(channel, slot + amount);
+        }
+        emit Locked(payer, provider, signer, amount);
     }
 
     function _pull(address payer, uint256 amount) private {
         uint256 before = _balance();
         token.safeTransferFrom(payer, address(this), amount);
         _requireReceived(before, amount);
+    }
+
+    /// @dev Whoever saw the permit in the mempool may have used it already. Then this call fails and the allowance stands;
+    /// if there is no allowance, the transfer says so. So nothing is asked of the call, not even that there is code.
+    function _tryPermit(uint256 amount, uint256 deadline, bytes32 r, bytes32 vs) private {
+        IERC20 asked = token;
+        bytes4 selector = IERC20Permit.permit.selector;
+        assembly ("memory-safe") {
+            let input := mload(0x40)
+            mstore(input, selector)
+            mstore(add(input, 0x04), caller())
+            mstore(add(input, 0x24), address())
+            mstore(add(input, 0x44), amount)
+            mstore(add(input, 0x64), deadline)
+            // EIP-2098: the highest bit says which v, the rest is s.
+            mstore(add(input, 0x84), add(shr(255, vs), 27))
+            mstore(add(input, 0xa4), r)
+            mstore(add(input, 0xc4), shr(1, shl(1, vs)))
+            pop(call(gas(), asked, 0, input, 0xe4, 0, 0))
+        }
     }
 
     function _receiveWithAuthorization(Lock calldata wanted, bytes memory signature) private {
@@ -185,15 +208,30 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
             .receiveWithAuthorization(wanted.payer, address(this), wanted.amount, 0, wanted.deadline, nonce, v, r, s);
     }
 
-    function _balance() private view returns (uint256) {
-        return token.balanceOf(address(this));
+    /// @dev `token.balanceOf(address(this))`, for every lock twice: without the memory that the compiler takes for the call
+    /// and its answer.
+    function _balance() private view returns (uint256 held) {
+        IERC20 asked = token;
+        bytes4 selector = IERC20.balanceOf.selector;
+        bool isAnswered;
+        assembly ("memory-safe") {
+            mstore(0, selector)
+            mstore(4, address())
+            isAnswered := staticcall(gas(), asked, 0, 0x24, 0, 0x20)
+            isAnswered := and(isAnswered, gt(returndatasize(), 0x1f))
+            held := mload(0)
+        }
+        require(isAnswered, BalanceUnknown(address(asked)));
     }
 
     /// @dev A fee on the transfer, or a token that takes a call it does not know for a success, would leave the channel
     /// with funds that are not there.
     function _requireReceived(uint256 before, uint256 amount) private view {
-        uint256 received = _balance() - before;
-        require(received == amount, InexactTransfer(amount, received));
+        uint256 held = _balance();
+        // If the sum wraps, so did the token's, and then nothing it says counts.
+        unchecked {
+            require(held == before + amount, InexactTransfer(amount, held > before ? held - before : 0));
+        }
     }
 
     // ---- A payer's signature in place of its transaction ----
@@ -243,7 +281,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         }
         if (credited != 0) {
             accumulatorOf[provider] = accumulator;
-            creditOf[provider] += credited;
+            _credit(provider, credited);
         }
     }
 
@@ -273,15 +311,28 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         return 0;
     }
 
+    function _credit(address provider, uint256 sum) private {
+        Credit storage credit = _credits[provider];
+        (uint96 held, address payout) = (credit.amount, credit.payout);
+        if (held == 0) payout = payoutOf(provider);
+        // 2^96 rows, each under 2^96, do not fit into calldata.
+        unchecked {
+            sum += held;
+        }
+        require(sum <= type(uint96).max, CreditTooLarge(provider, sum));
+        // Just compared.
+        // forge-lint: disable-next-line(unsafe-typecast)
+        _credits[provider] = Credit({amount: uint96(sum), payout: payout});
+    }
+
     function sweep(address provider) external nonReentrant returns (uint256 amount) {
-        amount = creditOf[provider];
+        Credit memory credit = _credits[provider];
+        amount = credit.amount;
         require(amount != 0, NothingToSweep(provider));
-        address payout = payoutOf(provider);
 
-        creditOf[provider] = 0;
-        emit Swept(provider, payout, amount);
+        delete _credits[provider];
 
-        token.safeTransfer(payout, amount);
+        token.safeTransfer(credit.payout, amount);
     }
 
     // ---- Payout address ----
@@ -291,7 +342,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         Payout storage payout = _payouts[msg.sender];
         if (payout.present == address(0)) {
             payout.present = next;
-            emit PayoutChanged(msg.sender, next);
+            _payoutChanged(msg.sender, next);
         } else {
             uint64 applyAt = uint64(block.timestamp) + payoutDelay;
             payout.next = next;
@@ -307,6 +358,13 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         require(block.timestamp >= applyAt, PayoutTooEarly(applyAt, block.timestamp));
 
         _payouts[provider] = Payout({present: next, next: address(0), applyAt: 0});
+        _payoutChanged(provider, next);
+    }
+
+    /// @dev What was earned before and not swept goes to the new address, too.
+    function _payoutChanged(address provider, address next) private {
+        Credit storage credit = _credits[provider];
+        if (credit.amount != 0) credit.payout = next;
         emit PayoutChanged(provider, next);
     }
 
@@ -459,6 +517,10 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
             mstore(add(free, 0x40), shr(96, shl(96, signer)))
             id := keccak256(free, 0x60)
         }
+    }
+
+    function creditOf(address provider) external view returns (uint256) {
+        return _credits[provider].amount;
     }
 
     function payoutOf(address provider) public view returns (address) {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Test, Vm} from "forge-std/Test.sol";
+import {Vm} from "forge-std/Test.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
 import {TestUSDC} from "../src/test-token/TestUSDC.sol";
+import {Deploying} from "./Deploying.sol";
 
 struct Voucher {
     address payer;
@@ -16,7 +17,7 @@ struct Voucher {
 
 /// @notice One escrow, one token, and builders with defaults.
 /// @dev Digests are worked out here from the specification, not by asking the contract under test.
-abstract contract EscrowTest is Test {
+abstract contract EscrowTest is Deploying {
     uint64 internal constant UNLOCK_DELAY = 6 hours;
     uint64 internal constant PAYOUT_DELAY = 2 days;
     uint96 internal constant MIN_LOCK = 1e6;
@@ -32,8 +33,8 @@ abstract contract EscrowTest is Test {
 
     function setUp() public virtual {
         vm.warp(1_800_000_000);
-        usdc = new TestUSDC();
-        escrow = new RowenEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        usdc = newUsdc();
+        escrow = newEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
     }
 
@@ -118,6 +119,18 @@ abstract contract EscrowTest is Test {
         );
         bytes32 digest = keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
         return vm.sign(owner.privateKey, digest);
+    }
+
+    /// @dev The same in EIP-2098 form.
+    function signPermitCompactly(Vm.Wallet memory owner, uint256 value, uint256 deadline)
+        internal
+        view
+        returns (bytes32 r, bytes32 vs)
+    {
+        uint8 v;
+        bytes32 s;
+        (v, r, s) = signPermit(owner, value, deadline);
+        vs = bytes32(uint256(s) | uint256(v - 27) << 255);
     }
 
     // ---- Doings ----

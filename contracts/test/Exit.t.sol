@@ -105,7 +105,7 @@ contract UnlockTest is EscrowTest {
 
     function test_a_channel_claimed_to_the_end_still_closes() public {
         StrictToken token = new StrictToken();
-        escrow = new RowenEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
         token.mint(alice.addr, 5e6);
         vm.startPrank(alice.addr);
@@ -123,7 +123,7 @@ contract UnlockTest is EscrowTest {
 
     function test_a_frozen_account_holds_up_nobody_else() public {
         StrictToken token = new StrictToken();
-        escrow = new RowenEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
         token.mint(alice.addr, 5e6);
         vm.startPrank(alice.addr);

@@ -3,12 +3,11 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {stdError} from "forge-std/Test.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
 import {IRowenEscrow} from "../src/interfaces/IRowenEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
-import {FalseToken, FeeToken, LyingToken, PlainToken, SilentToken} from "./Tokens.sol";
+import {FalseToken, FeeToken, LyingToken, MuteToken, PlainToken, ShrinkingToken, SilentToken} from "./Tokens.sol";
 
 contract LockTest is EscrowTest {
     function test_a_lock_opens_the_channel_and_moves_exactly_the_amount() public {
@@ -17,7 +16,7 @@ contract LockTest is EscrowTest {
         usdc.approve(address(escrow), 5e6);
 
         vm.expectEmit(address(escrow));
-        emit IRowenEscrow.Locked(aliceId(), alice.addr, bob.addr, session.addr, 5e6, 5e6);
+        emit IRowenEscrow.Locked(alice.addr, bob.addr, session.addr, 5e6);
         escrow.lock(bob.addr, session.addr, 5e6);
 
         assertChannel(5e6, 0, 0);
@@ -32,7 +31,7 @@ contract LockTest is EscrowTest {
         usdc.approve(address(escrow), 1);
 
         vm.expectEmit(address(escrow));
-        emit IRowenEscrow.Locked(aliceId(), alice.addr, bob.addr, session.addr, 1, 5e6 + 1);
+        emit IRowenEscrow.Locked(alice.addr, bob.addr, session.addr, 1);
         escrow.lock(bob.addr, session.addr, 1);
 
         assertChannel(5e6 + 1, 0, 0);
@@ -85,7 +84,9 @@ contract LockTest is EscrowTest {
     /// @dev The one overflow there is; no token in use has 2^96 units.
     function test_more_than_uint96_cannot_be_locked() public {
         lockAsAlice(type(uint96).max);
-        vm.expectRevert(stdError.arithmeticError);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRowenEscrow.LockTooLarge.selector, aliceId(), type(uint96).max, uint96(1))
+        );
         vm.prank(alice.addr);
         escrow.lock(bob.addr, session.addr, 1);
     }
@@ -94,9 +95,9 @@ contract LockTest is EscrowTest {
 
     function test_a_permit_takes_the_place_of_an_approval() public {
         usdc.mint(alice.addr, 5e6);
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, 5e6, block.timestamp);
+        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, 5e6, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
         assertChannel(5e6, 0, 0);
         assertEq(usdc.allowance(alice.addr, address(escrow)), 0);
     }
@@ -106,27 +107,26 @@ contract LockTest is EscrowTest {
         (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, 5e6, block.timestamp);
         vm.prank(stranger);
         usdc.permit(alice.addr, address(escrow), 5e6, block.timestamp, v, r, s);
+        bytes32 vs = bytes32(uint256(s) | uint256(v - 27) << 255);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
         assertChannel(5e6, 0, 0);
     }
 
     function test_a_stolen_permit_locks_nothing_of_its_owner() public {
         usdc.mint(alice.addr, 5e6);
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, 5e6, block.timestamp);
+        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, 5e6, block.timestamp);
         vm.expectRevert();
         vm.prank(stranger);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
         assertEq(usdc.balanceOf(alice.addr), 5e6);
     }
 
-    function testFuzz_a_bad_permit_without_allowance_locks_nothing(uint256 deadline, uint8 v, bytes32 r, bytes32 s)
-        public
-    {
+    function testFuzz_a_bad_permit_without_allowance_locks_nothing(uint256 deadline, bytes32 r, bytes32 vs) public {
         usdc.mint(alice.addr, 5e6);
         vm.expectRevert();
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, deadline, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, 5e6, deadline, r, vs);
         assertChannel(0, 0, 0);
         assertEq(usdc.balanceOf(alice.addr), 5e6);
     }
@@ -135,16 +135,16 @@ contract LockTest is EscrowTest {
         amount = uint96(bound(amount, MIN_LOCK, type(uint96).max));
         usdc.mint(alice.addr, amount);
         uint256 deadline = block.timestamp + wait;
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, amount, deadline);
+        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, amount, deadline);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, amount, deadline, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, amount, deadline, r, vs);
         assertChannel(amount, 0, 0);
     }
 
     // ---- Tokens that misbehave ----
 
     function lockIn(address token, bytes memory refusal) private {
-        RowenEscrow other = new RowenEscrow(IERC20(token), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        RowenEscrow other = newEscrow(IERC20(token), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         PlainToken(token).mint(alice.addr, 5e6);
         vm.startPrank(alice.addr);
         PlainToken(token).approve(address(other), 5e6);
@@ -168,9 +168,33 @@ contract LockTest is EscrowTest {
         lockIn(address(new LyingToken()), abi.encodeWithSelector(IRowenEscrow.InexactTransfer.selector, 5e6, 0));
     }
 
+    function test_a_token_that_takes_instead_of_giving_is_refused() public {
+        ShrinkingToken token = new ShrinkingToken();
+        RowenEscrow other = newEscrow(token, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        token.mint(address(other), 5e6);
+        token.mint(alice.addr, 5e6);
+        vm.startPrank(alice.addr);
+        token.approve(address(other), 5e6);
+        vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.InexactTransfer.selector, 5e6, 0));
+        other.lock(bob.addr, session.addr, 5e6);
+        vm.stopPrank();
+    }
+
+    function test_a_token_that_does_not_tell_balances_is_refused() public {
+        MuteToken token = new MuteToken();
+        RowenEscrow other = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        vm.startPrank(alice.addr);
+        for (uint256 i = 0; i < 2; ++i) {
+            token.setReverting(i == 0);
+            vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.BalanceUnknown.selector, token));
+            other.lock(bob.addr, session.addr, 5e6);
+        }
+        vm.stopPrank();
+    }
+
     function test_a_token_that_returns_nothing_is_accepted() public {
         SilentToken token = new SilentToken();
-        escrow = new RowenEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
         token.mint(alice.addr, 5e6);
         vm.startPrank(alice.addr);

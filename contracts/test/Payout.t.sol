@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
 import {IRowenEscrow} from "../src/interfaces/IRowenEscrow.sol";
-import {EscrowTest} from "./EscrowTest.sol";
+import {EscrowTest, Voucher} from "./EscrowTest.sol";
 
 contract PayoutTest is EscrowTest {
     address private cold = makeAddr("bob's cold address");
@@ -25,8 +27,9 @@ contract PayoutTest is EscrowTest {
     function test_a_sweep_pays_the_provider_itself_until_it_says_otherwise() public {
         lockAsAlice(5e6);
         escrow.claim(bob.addr, row(2e6));
-        vm.expectEmit(address(escrow));
-        emit IRowenEscrow.Swept(bob.addr, bob.addr, 2e6);
+        // The token's own event tells of a sweep.
+        vm.expectEmit(address(usdc));
+        emit IERC20.Transfer(address(escrow), bob.addr, 2e6);
         vm.prank(stranger);
         assertEq(escrow.sweep(bob.addr), 2e6);
         assertEq(usdc.balanceOf(bob.addr), 2e6);
@@ -49,6 +52,57 @@ contract PayoutTest is EscrowTest {
         escrow.sweep(bob.addr);
         vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.NothingToSweep.selector, bob.addr));
         escrow.sweep(bob.addr);
+    }
+
+    /// @dev Where earnings go is written down with them, so that a sweep reads one slot; it must follow every change.
+    function test_what_was_earned_before_follows_the_payout_address() public {
+        lockAsAlice(5e6);
+        escrow.claim(bob.addr, row(1e6));
+        setPayout(cold);
+        escrow.sweep(bob.addr);
+        assertEq(usdc.balanceOf(cold), 1e6, "the first address, set after the claim");
+
+        escrow.claim(bob.addr, row(3e6));
+        address next = makeAddr("next");
+        setPayout(next);
+        skip(PAYOUT_DELAY);
+        escrow.claim(bob.addr, row(4e6));
+        escrow.applyPayout(bob.addr);
+        assertEq(escrow.creditOf(bob.addr), 3e6);
+        escrow.sweep(bob.addr);
+        assertEq(usdc.balanceOf(next), 3e6, "the next one, in force after two claims");
+
+        escrow.claim(bob.addr, row(5e6));
+        escrow.sweep(bob.addr);
+        assertEq(usdc.balanceOf(next), 4e6, "and after it");
+        assertEq(usdc.balanceOf(bob.addr), 0);
+    }
+
+    function test_a_payout_address_that_was_vetoed_gets_nothing_earned_before() public {
+        setPayout(cold);
+        lockAsAlice(5e6);
+        escrow.claim(bob.addr, row(1e6));
+        setPayout(thief);
+        vm.prank(cold);
+        escrow.vetoPayout(bob.addr);
+        escrow.sweep(bob.addr);
+        assertEq(usdc.balanceOf(cold), 1e6);
+    }
+
+    /// @dev Of a token with that many units. Nothing is lost: what was claimed before can be swept.
+    function test_a_credit_that_would_not_fit_is_refused() public {
+        lockFrom(stranger, bob.addr, session.addr, type(uint96).max);
+        Voucher memory all = voucher(type(uint96).max);
+        all.payer = stranger;
+        escrow.claim(bob.addr, sign(all, session.privateKey));
+        lockAsAlice(5e6);
+        bytes memory more = row(1e6);
+        vm.expectRevert(
+            abi.encodeWithSelector(IRowenEscrow.CreditTooLarge.selector, bob.addr, uint256(type(uint96).max) + 1e6)
+        );
+        escrow.claim(bob.addr, more);
+        assertEq(escrow.sweep(bob.addr), type(uint96).max);
+        assertEq(escrow.claim(bob.addr, more), 1e6);
     }
 
     // ---- Payout address ----

@@ -15,7 +15,7 @@ contract ReentrancyTest is Funding {
     function setUp() public override {
         super.setUp();
         token = new HookToken();
-        escrow = new RowenEscrow(token, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(token, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
         token.mint(alice.addr, 50e6);
         vm.startPrank(alice.addr);
@@ -30,7 +30,7 @@ contract ReentrancyTest is Funding {
         calls[0] = abi.encodeCall(escrow.sweep, (bob.addr));
         calls[1] = abi.encodeCall(escrow.unlock, (alice.addr, bob.addr, session.addr));
         calls[2] = abi.encodeCall(escrow.lock, (bob.addr, session.addr, 1e6));
-        calls[3] = abi.encodeCall(escrow.lockWithPermit, (bob.addr, session.addr, 1e6, 0, 0, 0, 0));
+        calls[3] = abi.encodeCall(escrow.lockWithPermit, (bob.addr, session.addr, 1e6, 0, 0, 0));
         (bytes32 r, bytes32 vs) = vm.signCompact(bob.privateKey, releaseDigestOf(aliceId(), 0, type(uint64).max));
         calls[4] = abi.encodeCall(escrow.release, (alice.addr, session.addr, bob.addr, 0, type(uint64).max, r, vs));
         calls[5] = abi.encodeCall(escrow.lockMany, (new LockPart[](1)));

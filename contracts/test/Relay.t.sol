@@ -101,7 +101,7 @@ abstract contract LockBySignature is Funding {
         Lock memory wanted = lockOf(5e6, 0);
         bytes memory signature = signed(wanted);
         vm.expectEmit(address(escrow));
-        emit IRowenEscrow.Locked(aliceId(), alice.addr, bob.addr, session.addr, 5e6, 5e6);
+        emit IRowenEscrow.Locked(alice.addr, bob.addr, session.addr, 5e6);
         vm.prank(stranger);
         this.sendExternally(wanted, signature);
         assertChannel(5e6, 0, 0);
@@ -163,7 +163,7 @@ abstract contract LockBySignature is Funding {
     function test_a_signature_for_another_escrow_or_chain_takes_nothing() public {
         Lock memory wanted = lockOf(5e6, 0);
         bytes memory signature = signed(wanted);
-        RowenEscrow other = new RowenEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        RowenEscrow other = newEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         vm.prank(alice.addr);
         usdc.approve(address(other), type(uint256).max);
         (RowenEscrow first, uint256 chain) = (escrow, block.chainid);
@@ -349,7 +349,7 @@ contract LockWithAuthorizationTest is LockBySignature {
 
     /// @dev A token that swallows unknown calls says yes to every authorization; only its balance tells.
     function test_a_token_that_knows_no_authorization_funds_nothing() public {
-        escrow = new RowenEscrow(IERC20(address(new AgreeableToken())), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(new AgreeableToken())), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         for (uint256 length = 65; length < 67; ++length) {
             vm.expectRevert(abi.encodeWithSelector(IRowenEscrow.InexactTransfer.selector, 5e6, 0));
             escrow.lockWithAuthorization(lockOf(5e6, 0), new bytes(length));
@@ -427,7 +427,7 @@ contract LockWithPermit2Test is LockBySignature {
     function test_a_spender_other_than_the_escrow_gets_nothing() public {
         Lock memory wanted = lockOf(5e6, 0);
         bytes memory signature = signed(wanted);
-        RowenEscrow other = new RowenEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        RowenEscrow other = newEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         vm.expectRevert();
         other.lockWithPermit2(wanted, signature);
     }

@@ -25,7 +25,7 @@ contract BondTest is StakeTest {
     /// @dev Tests are linked at run time, where a `new` that reverts as expected ends its test, and the rest would be skipped
     /// in silence. Inside a call of its own it does not.
     function deploy(IRowenEscrow escrow_, uint64 unbondDelay, uint96 penalty) external {
-        new RowenStake(escrow_, unbondDelay, penalty);
+        newStake(escrow_, unbondDelay, penalty);
     }
 
     function test_the_delay_is_strictly_longer_than_the_escrow_s() public {
@@ -180,8 +180,8 @@ contract BondTest is StakeTest {
     }
 
     function bondIn(address token, bytes memory refusal) private {
-        RowenEscrow other = new RowenEscrow(IERC20(token), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
-        RowenStake its = new RowenStake(other, UNBOND_DELAY, PENALTY);
+        RowenEscrow other = newEscrow(IERC20(token), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        RowenStake its = newStake(other, UNBOND_DELAY, PENALTY);
         PlainToken(token).mint(address(this), PENALTY);
         PlainToken(token).approve(address(its), PENALTY);
         vm.expectRevert(refusal);
@@ -538,7 +538,7 @@ contract SlashTest is StakeTest {
     function testFuzz_slashing_oneself_never_pays(uint96 penalty, uint96 bonded, uint8 offences) public {
         penalty = uint96(bound(penalty, 1, type(uint96).max));
         bonded = uint96(bound(bonded, penalty, type(uint96).max));
-        stake = new RowenStake(escrow, UNBOND_DELAY, penalty);
+        stake = newStake(escrow, UNBOND_DELAY, penalty);
         bondBob(bonded);
         for (uint32 i = 0; i < offences % 8; ++i) {
             (SignedReceipt memory first, SignedReceipt memory second) = twins(i);
@@ -584,7 +584,7 @@ contract SlashTest is StakeTest {
         vm.etch(verifying, hex"00");
         vm.mockCall(verifying, abi.encodeCall(IRowenEscrow.unlockDelay, ()), abi.encode(1));
         vm.mockCall(verifying, abi.encodeCall(IRowenEscrow.token, ()), abi.encode(usdc));
-        stake = new RowenStake(IRowenEscrow(verifying), UNBOND_DELAY, PENALTY);
+        stake = newStake(IRowenEscrow(verifying), UNBOND_DELAY, PENALTY);
         for (uint256 i = 0; i < 11; ++i) {
             string memory path = string.concat(".receipts[", vm.toString(i), "]");
             RowenReceipt memory made =
@@ -599,9 +599,9 @@ contract SlashTest is StakeTest {
 
     function test_a_token_that_calls_back_enters_nothing() public {
         HookToken token = new HookToken();
-        escrow = new RowenEscrow(token, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(token, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
-        stake = new RowenStake(escrow, UNBOND_DELAY, PENALTY);
+        stake = newStake(escrow, UNBOND_DELAY, PENALTY);
         token.mint(address(this), 10 * PENALTY);
         token.approve(address(stake), 10 * PENALTY);
         stake.bond(bob.addr, 5 * PENALTY);
@@ -636,9 +636,9 @@ contract SlashTest is StakeTest {
     /// @dev Some tokens revert on a transfer of 0: the reward for a penalty of 3 units.
     function test_a_reward_that_rounds_to_nothing_does_not_stop_the_slash() public {
         StrictToken token = new StrictToken();
-        escrow = new RowenEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
-        stake = new RowenStake(escrow, UNBOND_DELAY, 3);
+        stake = newStake(escrow, UNBOND_DELAY, 3);
         token.mint(address(this), 3);
         token.approve(address(stake), 3);
         stake.bond(bob.addr, 3);
@@ -649,9 +649,9 @@ contract SlashTest is StakeTest {
     /// @dev Burned tokens stay here, so no frozen address can stop a slash; a frozen reporter stops only itself.
     function test_a_frozen_reporter_stops_only_itself() public {
         StrictToken token = new StrictToken();
-        escrow = new RowenEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(IERC20(address(token)), UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
-        stake = new RowenStake(escrow, UNBOND_DELAY, PENALTY);
+        stake = newStake(escrow, UNBOND_DELAY, PENALTY);
         token.mint(address(this), PENALTY);
         token.approve(address(stake), PENALTY);
         stake.bond(bob.addr, PENALTY);

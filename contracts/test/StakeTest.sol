@@ -21,7 +21,7 @@ abstract contract StakeTest is EscrowTest {
 
     function setUp() public virtual override {
         super.setUp();
-        stake = new RowenStake(escrow, UNBOND_DELAY, PENALTY);
+        stake = newStake(escrow, UNBOND_DELAY, PENALTY);
         vm.prank(bob.addr);
         escrow.requestPayout(cold);
     }

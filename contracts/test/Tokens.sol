@@ -32,6 +32,31 @@ contract LyingToken is PlainToken {
     }
 }
 
+/// @notice Takes from whoever receives.
+contract ShrinkingToken is PlainToken {
+    function _update(address from, address to, uint256 value) internal override {
+        if (from == address(0)) super._update(from, to, value);
+        else super._update(to, address(0xfee), value);
+    }
+}
+
+/// @notice Transfers what it is asked to and does not say who holds what: it answers nothing, or reverts.
+contract MuteToken {
+    bool private _isReverting;
+
+    function setReverting(bool isReverting) external {
+        _isReverting = isReverting;
+    }
+
+    function balanceOf(address) external view {
+        require(!_isReverting, "not telling");
+    }
+
+    function transferFrom(address, address, uint256) external pure returns (bool) {
+        return true;
+    }
+}
+
 /// @notice Refuses to transfer nothing, as some tokens do, and to pay a frozen account, as USDC does.
 contract StrictToken is PlainToken {
     mapping(address account => bool) public isFrozen;

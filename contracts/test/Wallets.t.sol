@@ -20,7 +20,7 @@ contract WalletsTest is Funding {
     function setUp() public override {
         super.setUp();
         usdc = new WalletUSDC();
-        escrow = new RowenEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
+        escrow = newEscrow(usdc, UNLOCK_DELAY, PAYOUT_DELAY, MIN_LOCK);
         domain = domainOf(address(escrow), block.chainid);
         factory = new WalletFactory();
         deadline = uint64(block.timestamp) + 1 days;

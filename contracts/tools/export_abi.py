@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the ABI and bytecode that Python uses, from what `forge build` left in `out/`.
+"""Write the ABI and bytecode that Python uses, from what the profile `ship` left in `out-ship/`.
 
     cd contracts && npm ci && npm run abi
 
@@ -45,14 +45,15 @@ def artifact(name: str, contracts: Path = CONTRACTS) -> dict[str, Any]:
     `immutableReferences` keeps solc's shape, with ids renumbered by position: solc's own change whenever another file
     joins the build. `storage` maps each variable to its slot, for storage proofs.
     """
-    built = json.loads((contracts / "out" / f"{name}.sol" / f"{name}.json").read_bytes())
+    built = json.loads((contracts / "out-ship" / f"{name}.sol" / f"{name}.json").read_bytes())
     settings = built["metadata"]["settings"]
     optimizer = settings["optimizer"]
+    way = "via IR, " if settings.get("viaIR") else ""
     references = sorted(built["deployedBytecode"].get("immutableReferences", {}).values(), key=lambda r: r[0]["start"])
     return {
         "generated": "by contracts/tools/export_abi.py; do not edit",
         "contract": name,
-        "compiler": f"solc {built['metadata']['compiler']['version']}, evm {settings['evmVersion']}, optimizer "
+        "compiler": f"solc {built['metadata']['compiler']['version']}, {way}evm {settings['evmVersion']}, optimizer "
         f"{optimizer['runs'] if optimizer['enabled'] else 'off'}, no metadata",
         "source_sha256": source_sha256(contracts),
         "storage": {entry["label"]: int(entry["slot"]) for entry in built["storageLayout"]["storage"]},

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check the claim's gas in `snapshots/Gas.json` against the receipt of a real transaction on anvil.
 
-    cd contracts && npm ci && npm run build && python3 tools/gas_on_anvil.py
+    cd contracts && npm ci && npm run ship && python3 tools/gas_on_anvil.py
 
 Locks 100 channels, claims all of them twice in one transaction each, and compares the second receipt, where every
 `claimed` was nonzero before, with the figure the forge test wrote. Exit status 1 if they differ by more than 0.5 %: the
@@ -100,7 +100,7 @@ def words(*values: int | str) -> str:
 
 
 def main() -> int:
-    artifacts = {name: json.loads((CONTRACTS / "out" / f"{name}.sol" / f"{name}.json").read_bytes())
+    artifacts = {name: json.loads((CONTRACTS / "out-ship" / f"{name}.sol" / f"{name}.json").read_bytes())
                  for name in ("TestUSDC", "RowenEscrow")}
 
     def call(name: str, function: str, *arguments: int | str) -> str:

@@ -83,15 +83,8 @@ enum SkipReason {
 ///
 /// **Units.** Amounts are in the token's smallest unit, times and delays in Unix seconds.
 interface IRowenEscrow {
-    /// @notice `payer` moved `amount` into a channel, which now holds `locked` in all.
-    event Locked(
-        bytes32 indexed channelId,
-        address indexed payer,
-        address indexed provider,
-        address signer,
-        uint96 amount,
-        uint96 locked
-    );
+    /// @notice `payer` moved `amount` into its channel with (`provider`, `signer`).
+    event Locked(address indexed payer, address indexed provider, address signer, uint96 amount);
 
     /// @notice A voucher was paid up to `total`. With `accumulatorOf`, these events prove themselves complete.
     event Claimed(
@@ -105,9 +98,6 @@ interface IRowenEscrow {
 
     /// @notice Row `row` of a claim, counted from 0, was not paid. Anybody can cause this event; it proves nothing.
     event RowSkipped(address indexed provider, uint256 indexed row, SkipReason reason);
-
-    /// @notice `amount` of the provider's credit went to `payout`.
-    event Swept(address indexed provider, address indexed payout, uint256 amount);
 
     /// @notice The provider asked for its earnings to go to `payout` from `applyAt` on.
     event PayoutRequested(address indexed provider, address indexed payout, uint64 applyAt);
@@ -138,8 +128,14 @@ interface IRowenEscrow {
     error ZeroAmount();
     /// @notice The first lock of a channel must be at least `minLock`.
     error LockBelowMinimum(uint96 amount, uint96 minLock);
+    /// @notice More than a channel can hold.
+    error LockTooLarge(bytes32 channelId, uint96 locked, uint96 amount);
     /// @notice The token delivered another amount than it was asked for.
     error InexactTransfer(uint256 expected, uint256 received);
+    /// @notice The token did not say what this contract holds.
+    error BalanceUnknown(address token);
+    /// @notice A provider's credit would reach 2^96: sweep it first, or claim fewer rows at once.
+    error CreditTooLarge(address provider, uint256 credit);
     error UnlockPending(bytes32 channelId, uint64 unlockAt);
     error UnlockNotPending(bytes32 channelId);
     error UnlockTooEarly(uint64 unlockAt, uint256 timestamp);
@@ -173,15 +169,9 @@ interface IRowenEscrow {
     /// @notice `lock`, with the allowance given by an ERC-2612 signature of the caller.
     /// @dev A permit that somebody else submitted first does no harm: what counts is the allowance afterwards.
     /// @param deadline Unix seconds, of the permit.
-    function lockWithPermit(
-        address provider,
-        address signer,
-        uint96 amount,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
+    /// @param r With `vs`, the permit's signature in EIP-2098 form.
+    function lockWithPermit(address provider, address signer, uint96 amount, uint256 deadline, bytes32 r, bytes32 vs)
+        external;
 
     /// @notice `lock` for each of `parts`, with one transfer for all. All or nothing.
     function lockMany(LockPart[] calldata parts) external;
@@ -225,6 +215,8 @@ interface IRowenEscrow {
     function claim(address provider, bytes calldata rows) external returns (uint256 credited);
 
     /// @notice Sends the provider's credit to its payout address. Anybody may call.
+    /// @dev The token's own `Transfer` tells of it. What was swept in all is Σ `claimed` of the provider's channels less
+    /// `creditOf`, so an event of the escrow's would prove nothing more.
     /// @return amount What was sent.
     function sweep(address provider) external returns (uint256 amount);
 
@@ -317,7 +309,9 @@ interface IRowenEscrow {
     /// @notice `keccak256(abi.encode(payer, provider, signer))`.
     function channelId(address payer, address provider, address signer) external pure returns (bytes32);
 
-    /// @notice Claimed by the provider and not swept yet.
+    /// @notice Claimed by the provider and not swept yet. Under 2^96.
+    /// @dev Its slot holds `amount 96 | payout 160` from the lowest bit up: while there is credit, `payoutOf(provider)` stands
+    /// beside it, so that a sweep reads and clears one slot.
     function creditOf(address provider) external view returns (uint256);
 
     /// @notice The hash chain over all vouchers paid to the provider; 0 before the first.

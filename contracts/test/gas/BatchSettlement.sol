@@ -6,29 +6,13 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
-/// @notice What names a channel there.
-struct ChannelConfig {
-    address payer;
-    address payerAuthorizer;
-    address receiver;
-    address receiverAuthorizer;
-    address token;
-    uint40 withdrawDelay;
-    bytes32 salt;
-}
-
-struct VoucherClaim {
-    ChannelConfig channel;
-    uint128 maxClaimableAmount;
-    bytes signature;
-    uint128 totalClaimed;
-}
+import {ChannelConfig, IBatchSettlement, VoucherClaim} from "./IBatchSettlement.sol";
 
 /// @notice A batch claim in the style of x402's `batch-settlement`, written anew after its published types, to have
 /// something to compare with that was compiled and measured the same way. It is no part of Rowen.
 /// @dev Kept as lean as its shape allows: the ABI's own encoding of each channel and signature, two EIP-712 hashes a row
 /// (the channel, the voucher), all or nothing, one sum for the receiver at the end, and an event a row.
-contract BatchSettlement is EIP712("x402 Batch Settlement", "1") {
+contract BatchSettlement is IBatchSettlement, EIP712("x402 Batch Settlement", "1") {
     using SafeERC20 for IERC20;
 
     struct Balance {

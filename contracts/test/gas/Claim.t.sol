@@ -52,6 +52,7 @@ contract ClaimGasTest is GasTest {
         assertLt(gas_, 16_777_216, "EIP-7825 cap on a transaction");
         perRow = gas_ / count;
         vm.snapshotValue("Gas", name, perRow);
+        if (count == 1200) vm.snapshotValue("Gas", "claim, 1200 rows in one transaction", gas_);
     }
 
     function test_a_claim_of_one_row() public {
@@ -64,6 +65,11 @@ contract ClaimGasTest is GasTest {
 
     function test_a_claim_of_a_hundred_rows_stays_under_14_500_a_row() public {
         assertLe(claimPerRow(100, "claim, per row of 100"), 14_500);
+    }
+
+    /// @dev EIP-7825's cap is checked for every size.
+    function test_a_claim_of_1_200_rows_fits_into_one_transaction() public {
+        claimPerRow(1200, "claim, per row of 1200");
     }
 
     function test_a_claim_of_a_thousand_rows_stays_under_14_200_a_row() public {

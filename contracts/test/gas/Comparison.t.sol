@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {BatchSettlement, ChannelConfig, VoucherClaim} from "./BatchSettlement.sol";
 import {GasTest} from "./GasTest.sol";
+import {ChannelConfig, IBatchSettlement, VoucherClaim} from "./IBatchSettlement.sol";
 
 /// @notice The same day's work elsewhere: channels claimed before, all of one receiver, each row with its event.
 /// forge-config: default.isolate = true
 contract ComparisonGasTest is GasTest {
-    BatchSettlement private batch;
+    IBatchSettlement private batch;
 
     function setUp() public override {
         super.setUp();
-        batch = new BatchSettlement();
+        batch = IBatchSettlement(deployCode("BatchSettlement.sol:BatchSettlement"));
         usdc.mint(address(this), type(uint128).max);
         usdc.approve(address(batch), type(uint256).max);
     }

@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {Lock, LockPart} from "../../src/interfaces/IRowenEscrow.sol";
-import {EscrowTest} from "../EscrowTest.sol";
 import {Funding} from "../Funding.sol";
 import {GasTest} from "./GasTest.sol";
 
@@ -15,7 +14,7 @@ import {GasTest} from "./GasTest.sol";
 contract FundingGasTest is GasTest, Funding {
     address private otherKey = makeAddr("another session key");
 
-    function setUp() public override(EscrowTest, Funding) {
+    function setUp() public override(GasTest, Funding) {
         super.setUp();
         lockFrom(stranger, bob.addr, session.addr, LOCKED);
         usdc.mint(alice.addr, 1000 * LOCKED);
@@ -60,9 +59,9 @@ contract FundingGasTest is GasTest, Funding {
         record("lock, new channel, the payer's last");
         vm.revertToState(clean);
         approve(0);
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, LOCKED, block.timestamp);
+        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
         record("lockWithPermit, first, the payer's last");
         requestUnlockAsStranger();
         skip(UNLOCK_DELAY);
@@ -89,13 +88,13 @@ contract FundingGasTest is GasTest, Funding {
     }
 
     function test_locking_with_a_permit() public {
-        (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, LOCKED, block.timestamp);
+        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
         record("lockWithPermit, first");
-        (v, r, s) = signPermit(alice, LOCKED, block.timestamp);
+        (r, vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, v, r, s);
+        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
         record("lockWithPermit, next");
     }
 

@@ -10,6 +10,12 @@ import {EscrowTest} from "../EscrowTest.sol";
 abstract contract GasTest is EscrowTest {
     uint96 internal constant LOCKED = 25e6;
 
+    /// @dev Only what is shipped counts: `npm run snapshot`.
+    function setUp() public virtual override {
+        vm.skip(!isShipped());
+        super.setUp();
+    }
+
     function transactionGas() internal view returns (uint256) {
         return vm.lastCallGas().gasTotalUsed;
     }

@@ -7,6 +7,11 @@ import {StakeTest} from "../StakeTest.sol";
 /// @notice What each transaction of the stake costs; see `GasTest`.
 /// forge-config: default.isolate = true
 contract StakeGasTest is StakeTest {
+    function setUp() public override {
+        vm.skip(!isShipped());
+        super.setUp();
+    }
+
     function record(string memory name) private {
         vm.snapshotValue("Gas", name, vm.lastCallGas().gasTotalUsed);
     }

@@ -11,7 +11,7 @@ contract StakeInvariants is EscrowTest {
 
     function setUp() public override {
         super.setUp();
-        stake = new RowenStake(escrow, 7 days, 100e6);
+        stake = newStake(escrow, 7 days, 100e6);
         stakes = new Stakes(stake, usdc, domain);
         bytes4[] memory actions = new bytes4[](11);
         actions[0] = Stakes.bond.selector;

@@ -1,11 +1,11 @@
 """The chain in a bundle: a ``ChainSnapshot`` reduced to what it proves.
 
 A snapshot as a node gives it holds more than a block hash can prove: transaction hashes, the
-order of locks and sweeps, the address of a payout. An auditor could not notice a change of
+order of locks and refunds. An auditor could not notice a change of
 these, so a bundle has none of it. Its snapshot is in normal form: no channel beside those of
 the bundle, one ``Locked`` each with what the slot holds, every ``Claimed`` in the order of the
-accumulator, one ``Swept`` with what was claimed and is not credited, and one proof for each
-slot. Whatever is proven twice is derived once and compared to the byte.
+accumulator, and one proof for each slot. Whatever is proven twice is derived once and compared
+to the byte.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 from msgspec.structs import replace
 
 from rowen.chain.contract import encode_words, topic_of
-from rowen.chain.events import Claimed, Locked, Swept
+from rowen.chain.events import Claimed, Locked
 from rowen.chain.proofs import ChainSnapshot, ProvenState, RawLog, slot_of
 from rowen.chain.proofs import verify as prove
 from rowen.protocol.audit_facts import ChainFacts, Claim, rolled
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.ids import ADDRESS_BYTES, ZERO_HASH
+from rowen.protocol.ids import ZERO_HASH
 
 SnapshotReader = Callable[[bytes, Domain, bytes], ChainFacts]
 """From a snapshot, a deployment and a provider to what is proven; raises ``PeerError``."""
@@ -90,10 +90,10 @@ def normal_form(
     """
     claimed = {claim.channel_id for claim in proven.claims}
     ids = sorted(claimed.union(channel_ids))
-    slots = [slot_of("creditOf", proven.provider), slot_of("accumulatorOf", proven.provider)]
+    slots = [slot_of("_credits", proven.provider), slot_of("accumulatorOf", proven.provider)]
     slots += [slot_of("channels", channel_id) for channel_id in ids]
     slot_to_proof = {entry.slot: entry for entry in snapshot.slots}
-    logs = [*_locks(proven, ids), *map(_claim_log, proven.claims), *_sweeps(proven)]
+    logs = [*_locks(proven, ids), *map(_claim_log, proven.claims)]
     return replace(
         snapshot,
         slots=tuple(slot_to_proof[slot] for slot in slots),
@@ -148,8 +148,8 @@ def _locks(proven: ProvenState, ids: list[bytes]) -> list[RawLog]:
     for channel_id in ids:
         payer, signer = opened[channel_id]
         locked = proven.id_to_channel[channel_id].locked
-        topics = (channel_id, encode_words(payer), encode_words(proven.provider))
-        logs.append(_log(Locked, topics, encode_words(signer, locked, locked)))
+        topics = (encode_words(payer), encode_words(proven.provider))
+        logs.append(_log(Locked, topics, encode_words(signer, locked)))
     return logs
 
 
@@ -159,13 +159,5 @@ def _claim_log(claim: Claimed) -> RawLog:
     return _log(Claimed, topics, data)
 
 
-def _sweeps(proven: ProvenState) -> list[RawLog]:
-    swept = sum(view.claimed for view in proven.id_to_channel.values()) - proven.credit
-    if not swept:
-        return []
-    topics = (encode_words(proven.provider), encode_words(bytes(ADDRESS_BYTES)))
-    return [_log(Swept, topics, encode_words(swept))]
-
-
-def _log(kind: type[Claimed | Locked | Swept], topics: tuple[bytes, ...], data: bytes) -> RawLog:
+def _log(kind: type[Claimed | Locked], topics: tuple[bytes, ...], data: bytes) -> RawLog:
     return RawLog(block=0, index=0, tx_hash=ZERO_HASH, topics=(topic_of(kind), *topics), data=data)

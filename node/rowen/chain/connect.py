@@ -46,10 +46,8 @@ async def open_endpoints(config: ChainConfig) -> AsyncIterator[list[Rpc]]:
     """The configured endpoints, not asked anything yet; for what needs no escrow.
 
     Raises:
-        UserError: There is none, or one of them is no URL.
+        UserError: One of them is no URL.
     """
-    if not config.rpc:
-        raise UserError("chain.rpc is empty: name the URL of at least one JSON-RPC endpoint")
     endpoints = [Rpc(url) for url in config.rpc]
     try:
         yield endpoints

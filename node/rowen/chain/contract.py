@@ -28,7 +28,6 @@ from rowen.chain.events import (
     RowSkipped,
     SkipReason,
     Slashed,
-    Swept,
     UnbondCancelled,
     UnbondRequested,
     UnlockCancelled,
@@ -139,7 +138,7 @@ _OFFENCE: Final = "offence"
 _KIND_OF_ENUM: Final = {"enum SkipReason": _REASON, "enum Offence": _OFFENCE}
 
 ESCROW_EVENTS: Final = (
-    Locked, Claimed, RowSkipped, Swept, PayoutRequested, PayoutChanged, PayoutVetoed,
+    Locked, Claimed, RowSkipped, PayoutRequested, PayoutChanged, PayoutVetoed,
     UnlockRequested, UnlockCancelled, Unlocked, Released,
 )  # fmt: skip
 STAKE_EVENTS: Final = (Bonded, UnbondRequested, UnbondCancelled, Withdrawn, Slashed)

@@ -38,14 +38,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked(Event):
-    """``amount`` came into the channel, which then held ``locked`` in all."""
+    """``amount`` came into the channel."""
 
-    channel_id: bytes
     payer: bytes
     provider: bytes
     signer: bytes
     amount: int
-    locked: int
+
+    @property
+    def channel_id(self) -> bytes:
+        """The escrow's key for the channel, 32 bytes."""
+        return channel_id_of(self.payer, self.provider, self.signer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +75,6 @@ class RowSkipped(Event):
     provider: bytes
     row: int
     reason: SkipReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept(Event):
-    """The provider's credit went to its payout address."""
-
-    provider: bytes
-    payout: bytes
-    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

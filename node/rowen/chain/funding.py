@@ -141,7 +141,7 @@ class Funder:
                 raise self._unsupported("permits (ERC-2612)")
             permit = self._permit(token, wanted)
             call = calls.lock_with_permit(
-                wanted.provider, wanted.signer, wanted.amount, *_permit_words(permit)
+                wanted.provider, wanted.signer, wanted.amount, *_compact_words(permit)
             )
             # The escrow passes over a permit that fails, so the token itself is asked.
             to = deployment.token
@@ -219,6 +219,11 @@ async def allow(
         calls_needed.insert(0, (token_calls.approve(spender, 0), f"{intent}/reset"))
     for call, name in calls_needed:
         await sender.submit(call.name, name, token, call.data)
+
+
+def _compact_words(permit: Permit) -> tuple[int, bytes, bytes]:
+    compact = authorizations.compact_signature(permit.signature)
+    return permit.deadline_s, compact[:32], compact[32:]
 
 
 def _permit_words(permit: Permit) -> tuple[int, int, bytes, bytes]:

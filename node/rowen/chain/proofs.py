@@ -7,7 +7,8 @@ events are complete or the snapshot is refused. The other events are replayed, a
 what the slots hold.
 
 Told and not proven, because no slot keeps it: an event's place in its block and its transaction,
-where a sweep went, and an unlock that was asked for and taken back, or ended, before the block.
+in how many parts a sum was locked, and an unlock that was asked for and taken back, or ended,
+before the block. What was swept is what was claimed and is no longer credited.
 
 Pure: bytes in, values out, no network. Who trusts a block hash gets it from a node of their own.
 """
@@ -21,13 +22,13 @@ from typing import Final
 import msgspec
 
 from rowen.chain.contract import artifact, decode_event, encode_words
-from rowen.chain.events import Claimed, Event, Locked, Swept
+from rowen.chain.events import Claimed, Event
 from rowen.chain.merkle_patricia import lookup, number, payload, split_list
 from rowen.chain.replay import replay
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
-from rowen.protocol.ids import ADDRESS_BYTES, HASH_BYTES, ZERO_HASH, channel_id_of, keccak
+from rowen.protocol.ids import ADDRESS_BYTES, HASH_BYTES, ZERO_HASH, keccak
 from rowen.protocol.statements import Voucher
 
 _UINT96: Final = 2**96 - 1
@@ -160,8 +161,11 @@ def verify(snapshot: ChainSnapshot) -> ProvenState:
                 f"channel 0x{channel_id.hex()} is {storage.channel(channel_id)};"
                 f" its events make it {replayed}: some are missing or altered"
             )
-    credit = storage.word(slot_of("creditOf", snapshot.provider))
-    _check_credit(events, id_to_channel, credit)
+    # Above the credit stands the address it would be swept to.
+    credit = storage.word(slot_of("_credits", snapshot.provider)) & _UINT96
+    earned = sum(view.claimed for view in id_to_channel.values())
+    if earned < credit:
+        raise PeerError(f"claims of {earned} cannot leave a credit of {credit}")
     return ProvenState(
         domain=domain,
         provider=snapshot.provider,
@@ -227,10 +231,6 @@ def _events(snapshot: ChainSnapshot, block: int) -> Iterator[Event]:
             raise PeerError(f"log {position} is malformed: {error}") from error
         if event is None or getattr(event, "provider", snapshot.provider) != snapshot.provider:
             raise PeerError(f"log {position} is no event of this provider's")
-        if isinstance(event, Locked) and event.channel_id != channel_id_of(
-            event.payer, event.provider, event.signer
-        ):
-            raise PeerError(f"log {position} names a channel that is not of its three addresses")
         yield event
 
 
@@ -250,12 +250,3 @@ def _accumulate(domain: Domain, claims: tuple[Claimed, ...]) -> bytes:
             raise PeerError(f"a claim holds a value outside its type: {error}") from error
         accumulator = keccak(digest + accumulator)
     return accumulator
-
-
-def _check_credit(
-    events: tuple[Event, ...], id_to_channel: dict[bytes, ChannelView], credit: int
-) -> None:
-    earned = sum(view.claimed for view in id_to_channel.values())
-    swept = sum(event.amount for event in events if isinstance(event, Swept))
-    if earned - swept != credit:
-        raise PeerError(f"claims of {earned} less sweeps of {swept} are not the credit {credit}")

@@ -46,7 +46,7 @@ def _apply(channel: ChannelView, event: ChannelEvent) -> ChannelView | None:
     unlock_at_s = channel.unlock_at_s
     if isinstance(event, Locked):
         locked += event.amount
-        is_allowed = unlock_at_s == 0 and locked == event.locked
+        is_allowed = unlock_at_s == 0 < event.amount
     elif isinstance(event, Claimed):
         is_allowed = claimed < event.total <= locked
         claimed = event.total

@@ -11,7 +11,6 @@ from rowen.chain.events import (
     Event,
     Locked,
     Released,
-    Swept,
     UnlockCancelled,
     Unlocked,
     UnlockRequested,
@@ -66,7 +65,7 @@ async def take_snapshot(
             raise ValueError("the header's fields do not hash to the block's hash")
     code = await rpc.call("eth_getCode", address, hex(height))
     logs, ids = await _logs(rpc, address, provider, first_block, height)
-    slots = [slot_of("creditOf", provider), slot_of("accumulatorOf", provider)]
+    slots = [slot_of("_credits", provider), slot_of("accumulatorOf", provider)]
     slots += [slot_of("channels", channel_id) for channel_id in ids]
     account_proof, slot_proofs = await _proofs(rpc, address, slots, height)
     with rpc.reading("eth_getCode"):
@@ -110,8 +109,8 @@ async def _logs(
     """The provider's logs, and the ids of its channels."""
     who = to_hex(encode_words(provider))
     filters = (
-        [[to_hex(topic_of(Locked))], None, None, who],
-        [[to_hex(topic_of(Claimed)), to_hex(topic_of(Swept))], who],
+        [[to_hex(topic_of(Locked))], None, who],
+        [[to_hex(topic_of(Claimed))], who],
         # These name a channel only.
         [[to_hex(topic_of(k)) for k in (Unlocked, Released, UnlockRequested, UnlockCancelled)]],
     )

@@ -8,7 +8,6 @@ from typing import Final
 import trio
 from rich.console import Console
 
-from rowen.chain.connect import open_endpoints
 from rowen.chain.devnet import CHAIN_ID, Devnet, open_devnet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import Rpc, from_hex
@@ -30,15 +29,8 @@ GAS_WEI: Final = 10**18
 
 
 def run_devnet(port: int, state: Path | None, fund: tuple[str, ...], *, as_json: bool) -> int:
-    """Runs a devnet until it is interrupted.
-
-    Raises:
-        UserError: The state's folder is not there.
-    """
+    """Runs a devnet until it is interrupted."""
     addresses = [parse_address(text) for text in fund]
-    if state is not None and not state.absolute().parent.is_dir():
-        # Anvil would run, and lose the chain at its end.
-        raise UserError(f"{state.absolute().parent} does not exist: make it, or name another file")
 
     async def work() -> None:
         async with open_devnet(port=port, state=state, block_time_s=BLOCK_TIME_S) as devnet:
@@ -70,7 +62,8 @@ def fund_address(home: Home, text: str, usd: str, *, as_json: bool) -> int:
     address, amount = parse_address(text), parse_usd(usd)
 
     async def work() -> int:
-        async with open_endpoints(config) as (rpc, *_):
+        rpc = Rpc(config.rpc[0])
+        try:
             devnet = await _running(rpc, config.rpc[0], config.escrow)
             await give(devnet, address, amount)
             escrow = await _escrow(rpc, devnet.deployment.domain.escrow)
@@ -80,6 +73,8 @@ def fund_address(home: Home, text: str, usd: str, *, as_json: bool) -> int:
                 balance=str(await escrow.token_balance(address)),
                 gas_wei=str(await escrow.balance_wei(address)),
             )
+        finally:
+            await rpc.aclose()
 
         def for_people(screen: Console) -> None:
             screen.print(

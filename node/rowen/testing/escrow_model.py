@@ -23,7 +23,6 @@ from rowen.chain.events import (
     Released,
     RowSkipped,
     SkipReason,
-    Swept,
     UnlockCancelled,
     Unlocked,
     UnlockRequested,
@@ -143,15 +142,7 @@ class EscrowModel(TokenModel):
             raise Reverted("lock", "LockBelowMinimum", (amount, self.deployment.min_lock))
         locked = channel.locked + amount
         self.channels[channel_id] = ChannelView(locked=locked, claimed=channel.claimed)
-        call.emit(
-            Locked,
-            channel_id=channel_id,
-            payer=payer,
-            provider=provider,
-            signer=signer,
-            amount=amount,
-            locked=locked,
-        )
+        call.emit(Locked, payer=payer, provider=provider, signer=signer, amount=amount)
 
     def claim(self, call: Call, provider: bytes, rows: Sequence[bytes]) -> None:
         """RowenEscrow.claim: a row is paid in full or skipped, and blocks no other."""
@@ -209,7 +200,6 @@ class EscrowModel(TokenModel):
             raise Reverted("sweep", "NothingToSweep", (provider,))
         payout = self.payout_of(provider)
         self.credits[provider] = 0
-        call.emit(Swept, provider=provider, payout=payout, amount=amount)
         self.move(self.deployment.domain.escrow, payout, amount)
 
     def request_payout(self, call: Call, following: bytes) -> None:

@@ -53,16 +53,6 @@ def test_a_dead_rpc_is_unavailable(made: Path, command: tuple[str, ...]) -> None
     assert "key-of-mine" not in done.out + done.err
 
 
-@pytest.mark.parametrize("command", [("channel", "list"), ("devnet", "fund", NOBODY)])
-def test_no_rpc_at_all_is_told(made: Path, command: tuple[str, ...]) -> None:
-    refused(rowen(made, *command, "--json", ROWEN_CHAIN_RPC=""), 2, "chain.rpc")
-
-
-def test_a_chain_that_could_not_be_kept_is_not_begun(made: Path, tmp_path: Path) -> None:
-    file = tmp_path / "missing" / "state"
-    refused(rowen(made, "devnet", "--state", file, "--port", 0, "--json"), 2, str(file.parent))
-
-
 def test_another_chain_is_told(made: Path) -> None:
     done = rowen(made, "channel", "list", "--json", ROWEN_CHAIN_CHAIN_ID=1)
     refused(done, 2, "31337", "expected 1", "chain")

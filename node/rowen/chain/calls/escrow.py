@@ -160,15 +160,14 @@ def lock_with_permit(
     signer: bytes,
     amount: int,
     deadline: int,
-    v: int,
     r: bytes,
-    s: bytes,
+    vs: bytes,
 ) -> Call[None]:
     """``lockWithPermit``."""
     return Call(
         "lockWithPermit",
-        ("address", "address", "uint96", "uint256", "uint8", "bytes32", "bytes32"),
-        (provider, signer, amount, deadline, v, r, s),
+        ("address", "address", "uint96", "uint256", "bytes32", "bytes32"),
+        (provider, signer, amount, deadline, r, vs),
     )
 
 
