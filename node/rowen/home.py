@@ -69,6 +69,11 @@ class Home:
         return self.path / "buyer.db"
 
     @property
+    def measurements(self) -> Path:
+        """What ``rowen bench`` measured, one file a variant."""
+        return self.path / "measurements"
+
+    @property
     def control_socket(self) -> Path:
         """Where a running daemon takes questions from this user."""
         return self.path / "control.sock"

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from rowen.cli import bench_documents as bench
 from rowen.cli import chain_documents as c
 from rowen.cli import demo_document as demo
 from rowen.cli import documents as d
@@ -33,6 +34,7 @@ SCHEMAS: dict[str, Any] = {
     "serve": d.ServingDocument,
     "status": d.StatusDocument,
     "settle": d.SettleDocument,
+    "bench": bench.BenchDocument,
     "earnings": money.EarningsDocument,
     "withdraw": money.WithdrawDocument,
     "payout": money.PayoutDocument,

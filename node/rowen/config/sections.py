@@ -72,6 +72,7 @@ class ProviderConfig:
         token_usd: What one token is worth: prices in dollars become tokens at this rate.
         token_usd_until: Last day of that rate, such as 2026-12-31; later nothing is sold. Empty for
             ever.
+        below_floor: Whether to sell below what `rowen bench` found a token to cost.
         credit: Worked ahead of payment, per channel: the worst case a client can cost.
         credit_total: The same for all clients together, within an hour.
         claim_above: Unclaimed value that makes a claim worth its gas, while costs.coin_usd is 0.
@@ -95,6 +96,7 @@ class ProviderConfig:
     price_hours: tuple[str, ...] = ()
     token_usd: Usd = Usd(units=100 * _CENT)
     token_usd_until: str = ""
+    below_floor: bool = False
     credit: Usd = Usd(units=2 * _CENT)
     credit_total: Usd = Usd(units=100 * _CENT)
     claim_above: Usd = Usd(units=100 * _CENT)
@@ -112,10 +114,16 @@ class CostsConfig:
     Attributes:
         coin_usd: What one coin of the chain is worth; gas is paid in it.
         electricity_kwh: For a kilowatt-hour.
+        wear_hour: For an hour at work: what the machine cost, over the hours it will last.
+        margin_percent: On top of electricity and wear, in the least price.
+        watts: What the machine draws at work, where nothing measures it.
     """
 
     coin_usd: Usd = Usd(units=0 * _CENT)
     electricity_kwh: Usd = Usd(units=0 * _CENT)
+    wear_hour: Usd = Usd(units=0 * _CENT)
+    margin_percent: int = 0
+    watts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ from rowen.engine.llama_server import (
     socket_file,
 )
 from rowen.engine.models import verify
+from rowen.engine.scoring import Scores, read_score, score_request
 from rowen.engine.slots import Slots
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.jobs import ChatInput
@@ -208,6 +209,44 @@ class LlamaEngine:
             handoff.is_cancelled = True
             with trio.CancelScope(deadline=trio.current_time() + CANCEL_S_MAX, shield=True):
                 await over.wait()
+
+    async def score(self, text: str) -> Scores:
+        """See ``Scorer``. One question a token; others may ask in between."""
+        body = await self._ask("/tokenize", {"content": text, "add_special": True})
+        tokens = msgspec.json.decode(body, type=_Tokens).tokens
+        if len(tokens) > self._info.context_units:
+            raise UserError(
+                f"the text has {len(tokens)} tokens, the context holds {self._info.context_units}"
+            )
+        found = []
+        me = object()
+        await self._limiter.acquire_on_behalf_of(me)
+        slot, _ = self._slots.take(b"score")
+        try:
+            for end in range(1, len(tokens)):
+                request = score_request(tokens[:end], tokens[end], slot=slot)
+                answer = await trio.to_thread.run_sync(self._one_answer, request)
+                found.append(read_score(answer, tokens[end]))
+        finally:
+            self._slots.give_back(slot)
+            self._limiter.release_on_behalf_of(me)
+        return Scores(tuple(tokens), tuple(found))
+
+    def _one_answer(self, request: bytes) -> bytes:
+        """Asks for a completion that is not streamed; in a thread."""
+        answers: list[bytes] = []
+
+        def on_chunk(chunk: bytes) -> bool:
+            answers.append(bytes(chunk))
+            return False
+
+        try:
+            self._loaded[0].handle_completions(request, on_chunk)
+        except IndexError as error:
+            raise _unloaded() from error
+        except (RuntimeError, ValueError) as error:
+            raise Unavailable(f"the engine failed: {error}") from error
+        return b"".join(answers)
 
     async def _render(self, job: ChatInput) -> list[int]:
         turns, begun = split_continuation(job.messages)

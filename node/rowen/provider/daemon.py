@@ -20,6 +20,7 @@ from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
 from rowen.provider.engines import open_wares
+from rowen.provider.floors import require_prices
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
 from rowen.provider.lending import open_leases, turn_switch
@@ -238,6 +239,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
         )
         leases = await stack.enter_async_context(open_leases(home, config.gpu))
         wares = await stack.enter_async_context(open_wares(home, config))
+        require_prices(home, config, wares)
         network = await stack.enter_async_context(
             open_network(till.key.secret, listen=config.provider.listen)
         )

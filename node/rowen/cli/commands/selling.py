@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Sell")(serve)
     app.command(rich_help_panel="Sell")(status)
     app.command(rich_help_panel="Sell")(settle)
+    app.command(rich_help_panel="Sell")(bench)
     app.command(rich_help_panel="Sell")(earnings)
     app.command(rich_help_panel="Sell")(withdraw)
     app.command(rich_help_panel="Sell")(payout)
@@ -76,6 +77,24 @@ def settle(
     from rowen.cli.settling import settle_now
 
     return settle_now(node, password_file, sweep=sweep, as_json=as_json)
+
+
+def bench(
+    prefill: Annotated[int, typer.Option(min=16, help="Tokens of a prompt, about.")] = 512,
+    decode: Annotated[int, typer.Option(min=8, help="Longest answer, in tokens.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Prompts that each job reads.")] = 3,
+    settings: Sets = None,
+    home: HomeAt = None,
+    as_json: Json = False,
+) -> int:
+    """Measure speed, energy and quality of what is for sale, and propose prices."""
+    from rowen.cli.benching import bench_all
+    from rowen.provider.bench import BenchSettings
+
+    wanted = BenchSettings(
+        prefill_units=prefill, decode_units=decode, decode_units_least=2 * decode, rounds=rounds
+    )
+    return bench_all(home_of(home), tuple(settings or ()), wanted, as_json=as_json)
 
 
 def earnings(
