@@ -367,7 +367,14 @@ async def test_no_prompt_and_no_key_is_in_the_log(autojump_clock: MockClock) -> 
                 signed = messages.seal(order, hand.domain, client.key)
                 await hand.session.send(encode(messages.Submit(signed, SALT, encoded)) + b"more")
                 await assert_dropped(hand)
+            async with talk(world, client, provider) as hand:
+                await hand.session.send(
+                    encode(messages.Cancel(b"j" * 32)).replace(b"cancel", b"canary")
+                )
+                await assert_dropped(hand)
             await trio.sleep(1)
-    assert [line["event"] for line in lines] == ["serving", "session ended"]
+    said = [line["event"] for line in lines]
+    assert said == ["serving", "session ended", "session ended"]
+    assert all(line["why"].startswith("malformed message of ") for line in lines[1:])
     for secret in ("canary", provider.key.secret.hex(), repr(provider.key.secret)[2:-1]):
         assert secret not in str(lines)

@@ -132,6 +132,20 @@ class DoctorDocument(Document, frozen=True):
     findings: list[DoctorFinding]
 
 
+class BundledFile(Document, frozen=True):
+    """A file inside a support bundle."""
+
+    name: str
+    size_bytes: Count
+
+
+class SupportDocument(Document, frozen=True):
+    """``rowen support-bundle``."""
+
+    file: str
+    files: list[BundledFile]
+
+
 class ModelEntry(Document, frozen=True):
     """A model of the catalogue."""
 

@@ -30,18 +30,28 @@ def show_version(*, as_json: bool) -> int:
     return Exit.OK
 
 
-def show_config(home: Home, flags: tuple[str, ...], *, with_origin: bool, as_json: bool) -> int:
-    """Prints every setting in force and, if wished, where it comes from.
+def config_document(home: Home, flags: tuple[str, ...]) -> ConfigDocument:
+    """Every setting in force and its origin, without access keys.
 
     Raises:
-        UserError: The file or a variable is wrong; the message names it.
+        UserError: The file, a variable or a flag is wrong; the message names it.
     """
     config = load_config(home.config, flags=flags)
     found = [
         Setting(key=key, value=_redacted(key, plain(value)), origin=config.origins[key])
         for key, value in settings(config)
     ]
-    document = ConfigDocument(file=str(home.config), settings=found)
+    return ConfigDocument(file=str(home.config), settings=found)
+
+
+def show_config(home: Home, flags: tuple[str, ...], *, with_origin: bool, as_json: bool) -> int:
+    """Prints every setting in force and, if wished, where it comes from.
+
+    Raises:
+        UserError: The file or a variable is wrong; the message names it.
+    """
+    document = config_document(home, flags)
+    found = document.settings
 
     def for_people(screen: Console) -> None:
         rows = [(s.key, toml_value(s.value), s.origin) for s in found]

@@ -26,6 +26,7 @@ SCHEMAS: dict[str, Any] = {
     "keys-import": d.KeyDocument,
     "keys-export": d.KeyDocument,
     "doctor": d.DoctorDocument,
+    "support-bundle": d.SupportDocument,
     "models-list": d.ModelsDocument,
     "models-pull": d.ModelDocument,
     "models-verify": d.ModelDocument,

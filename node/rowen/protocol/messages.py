@@ -8,6 +8,7 @@ because MessagePack integers end at 64 bits.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -282,12 +283,26 @@ def decode_input(raw: bytes) -> ChatInput:
     return _strict(_input_decoder, raw)
 
 
+# The only errors of msgspec that quote no key or value: types, lengths and our own names.
+_ABOUT_OURS = re.compile(
+    r"Expected `[\w |]+`(?:, got `\w+`| of length [<>=]+ \d+| [<>=]+ -?\d+)?"
+    r"(?: - at `\$[\w.\[\]]*`)?"
+)
+
+
+def _unquoted(error: Exception) -> str:
+    """What is wrong, without the words of the peer: an error ends up in the log."""
+    if not isinstance(error, msgspec.DecodeError):
+        return "text that is not UTF-8" if isinstance(error, UnicodeDecodeError) else "too deep"
+    told = str(error)
+    return told if _ABOUT_OURS.fullmatch(told) else re.split(r"[`'\"]", told)[0].strip()[:80]
+
+
 def _strict(decoder: msgspec.msgpack.Decoder[T], raw: bytes) -> T:
     try:
         message = decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        # The error may quote a key of any length that the peer chose.
-        raise PeerError(f"malformed message of {len(raw)} bytes: {str(error)[:200]}") from error
+        raise PeerError(f"malformed message of {len(raw)} bytes: {_unquoted(error)}") from error
     # MessagePack lets one value have many encodings; hashes and signatures need one.
     if _encode(message) != raw:
         raise PeerError(f"{type(message).__name__} is not in its canonical encoding")

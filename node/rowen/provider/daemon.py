@@ -12,6 +12,7 @@ import trio
 
 from rowen.config import Config
 from rowen.home import Home
+from rowen.log import recent_lines
 from rowen.p2p.network import Network
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import RowenError, UserError
@@ -29,6 +30,7 @@ from rowen.provider.observing import Observer
 from rowen.provider.price_list import Plan, plan_of
 from rowen.provider.reports import (
     ChannelReport,
+    LogReport,
     ProviderReport,
     VariantReport,
 )
@@ -106,6 +108,7 @@ class Daemon:
             "withdraw": self._on_withdraw,
             "payout": self._on_payout,
             "pause": partial(turn_switch, home, self.leases, True),
+            "logs": self._on_logs,
             "resume": partial(turn_switch, home, self.leases, False),
         }
         async with trio.open_nursery() as nursery:
@@ -173,6 +176,10 @@ class Daemon:
 
     async def _on_status(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
         return await self.status()
+
+    async def _on_logs(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
+        await trio.lowlevel.checkpoint()
+        return LogReport(lines=recent_lines())
 
     async def _on_settle(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
         return await self.till.settle(sweep=bool(arguments.get("sweep")))

@@ -200,9 +200,16 @@ class Provider:
             self._broken.set()
         except* (PeerError, Unavailable) as group:
             # One client's fault or bad line; the others go on.
-            log.info("session ended", peer_id=stream.peer_id, why=str(group.exceptions[0]))
+            log.info("session ended", peer_id=stream.peer_id, why=str(_first(group)))
         finally:
             self._peer_to_sessions[peer] -= 1
             if not self._peer_to_sessions[peer]:
                 # Nothing is remembered of a peer that has gone.
                 del self._peer_to_sessions[peer]
+
+
+def _first(error: BaseException) -> BaseException:
+    """What a person wants to know, out of the groups that nurseries wrap."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -109,6 +109,16 @@ class ProviderReport(msgspec.Struct, frozen=True, kw_only=True):
     channels: list[ChannelReport]
 
 
+class LogReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon logged lately.
+
+    Attributes:
+        lines: Oldest first, each a JSON object.
+    """
+
+    lines: list[str]
+
+
 class TransactionReport(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction that succeeded.
 

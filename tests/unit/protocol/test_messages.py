@@ -10,6 +10,8 @@ from typing import Any, cast
 import msgpack
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.interop.make_vectors import INPUT, example_messages
 from tests.unit.protocol import build
 
@@ -319,3 +321,19 @@ def test_a_sealed_statement_opens_to_its_signer() -> None:
     assert opened.signer == build.SESSION.address
     with pytest.raises(PeerError):
         messages.open_signed(signed, Receipt, build.DOMAIN)
+
+
+@given(st.text(min_size=8, max_size=40))
+def test_an_error_repeats_no_word_of_the_peer(word: str) -> None:
+    """P16: it is logged, and a peer chooses every key, tag and value."""
+    for value in (
+        {"type": word},
+        {"type": "cancel", "job": word},
+        {"type": "cancel", "job": b"j" * 32, word: 1},
+        {word: word},
+        [word],
+        word,
+    ):
+        with pytest.raises(PeerError) as caught:
+            messages.decode_from_client(msgspec.msgpack.encode(value))
+        assert word not in str(caught.value)

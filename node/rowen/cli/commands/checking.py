@@ -1,4 +1,4 @@
-"""``audit``, ``demo`` and ``doctor``."""
+"""``audit``, ``demo``, ``doctor`` and ``support-bundle``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Start here")(demo)
     app.command(rich_help_panel="Check")(doctor)
+    app.command("support-bundle", rich_help_panel="Check")(support_bundle)
     app.add_typer(audit_group, name="audit", rich_help_panel="Check")
 
 
@@ -94,6 +95,21 @@ def doctor(
     from rowen.cli.doctor.command import run_doctor
 
     return run_doctor(home_of(home), tuple(settings or ()), password_file, as_json=as_json)
+
+
+def support_bundle(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new .tar.gz.")],
+    settings: Sets = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Collect what helps others to help: settings, doctor, status, metrics, logs; no secrets."""
+    from rowen.cli.supporting import write_support_bundle
+
+    return write_support_bundle(
+        home_of(home), tuple(settings or ()), password_file, file, as_json=as_json
+    )
 
 
 def demo(
