@@ -22,7 +22,7 @@ import msgspec
 import trio
 
 import rowen
-from rowen.cli.config_file import secrets, settings
+from rowen.cli.config_file import is_secret, settings
 from rowen.cli.doctor.command import examine
 from rowen.cli.documents import BundledFile, SupportDocument
 from rowen.cli.exits import Exit
@@ -145,9 +145,9 @@ def _secrets_of(home: Home, flags: tuple[str, ...], password_file: Path | None) 
     except UserError:
         return
     for key, value in settings(config):
-        if key in secrets() and isinstance(value, tuple):
-            for url in value:
-                yield from _long_enough(*_pieces(url))
+        if is_secret(key):
+            for text in value if isinstance(value, tuple) else [value]:
+                yield from _long_enough(str(text), *_pieces(str(text)))
 
 
 def _pieces(url: str) -> Iterator[str]:
