@@ -1,11 +1,11 @@
 """The chain in a bundle: a ``ChainSnapshot`` reduced to what it proves.
 
 A snapshot as a node gives it holds more than a block hash can prove: transaction hashes, the
-order of locks and refunds. An auditor could not notice a change of
-these, so a bundle has none of it. Its snapshot is in normal form: no channel beside those of
-the bundle, one ``Locked`` each with what the slot holds, every ``Claimed`` in the order of the
-accumulator, and one proof for each slot. Whatever is proven twice is derived once and compared
-to the byte.
+order of locks and refunds. An auditor could not notice a change of these, so a bundle has none
+of it. Its snapshot is in normal form: no channel beside those of the bundle, one ``Locked`` each
+with what the slot holds, ``UnlockRequested`` where the payer is about to leave, every
+``Claimed`` in the order of the accumulator, and one proof for each slot. Whatever is proven
+twice is derived once and compared to the byte.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rowen.chain.contract import encode_words, topic_of
-from rowen.chain.events import Claimed, Locked
+from rowen.chain.events import Claimed, Event, Locked, UnlockRequested
 from rowen.chain.proofs import ChainSnapshot, ProvenState, RawLog, slot_of
 from rowen.chain.proofs import verify as prove
 from rowen.protocol.audit_facts import ChainFacts, Claim, rolled
@@ -93,7 +93,7 @@ def normal_form(
     slots = [slot_of("_credits", proven.provider), slot_of("accumulatorOf", proven.provider)]
     slots += [slot_of("channels", channel_id) for channel_id in ids]
     slot_to_proof = {entry.slot: entry for entry in snapshot.slots}
-    logs = [*_locks(proven, ids), *map(_claim_log, proven.claims)]
+    logs = [*_locks(proven, ids), *_requests(proven, ids), *map(_claim_log, proven.claims)]
     return replace(
         snapshot,
         slots=tuple(slot_to_proof[slot] for slot in slots),
@@ -153,11 +153,20 @@ def _locks(proven: ProvenState, ids: list[bytes]) -> list[RawLog]:
     return logs
 
 
+def _requests(proven: ProvenState, ids: list[bytes]) -> list[RawLog]:
+    # Before the claims: a provider may claim the last unit after its payer asked to leave.
+    return [
+        _log(UnlockRequested, (channel_id,), encode_words(unlock_at_s))
+        for channel_id in ids
+        if (unlock_at_s := proven.id_to_channel[channel_id].unlock_at_s)
+    ]
+
+
 def _claim_log(claim: Claimed) -> RawLog:
     topics = (encode_words(claim.provider), encode_words(claim.payer))
     data = encode_words(claim.signer, claim.total, claim.receipt_count, claim.receipts_root)
     return _log(Claimed, topics, data)
 
 
-def _log(kind: type[Claimed | Locked], topics: tuple[bytes, ...], data: bytes) -> RawLog:
+def _log(kind: type[Event], topics: tuple[bytes, ...], data: bytes) -> RawLog:
     return RawLog(block=0, index=0, tx_hash=ZERO_HASH, topics=(topic_of(kind), *topics), data=data)

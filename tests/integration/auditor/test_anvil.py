@@ -34,12 +34,14 @@ from rowen.protocol.statements import Voucher
 from rowen.testing.chain import MemoryTransactionLog
 
 COIN_WEI = 10**18
+MIN_LOCK = 1_000
 
 
 @dataclass
 class World:
     """A provider that was paid twice and swept once."""
 
+    devnet: Devnet
     market: Market
     escrow: RpcEscrow
     snapshot: ChainSnapshot
@@ -61,6 +63,19 @@ class World:
         return path
 
 
+def hand(escrow: RpcEscrow, key: Key) -> RpcWallet:
+    policy = FeePolicy(poll_s=0.01, bump_after_s=0.1)
+    return RpcWallet(escrow, key, MemoryTransactionLog(), confirmations=0, policy=policy)
+
+
+async def fund(devnet: Devnet, escrow: RpcEscrow, seller: Seller, amount: int) -> None:
+    payer = seller.payer
+    await devnet.mint(payer.address, amount)
+    await devnet.set_balance_wei(payer.address, COIN_WEI)
+    signer = seller.session.address
+    await hand(escrow, payer).lock(PROVIDER.address, signer, amount, intent="lock")
+
+
 async def claim(wallet: RpcWallet, intent: str, *sellers: Seller) -> None:
     rows = []
     for seller in sellers:
@@ -74,20 +89,12 @@ async def live(devnet: Devnet) -> World:
     escrow = RpcEscrow([devnet.rpc], devnet.deployment)
     market = Market(devnet.deployment.domain)
 
-    def wallet(key: Key) -> RpcWallet:
-        policy = FeePolicy(poll_s=0.01, bump_after_s=0.1)
-        return RpcWallet(escrow, key, MemoryTransactionLog(), confirmations=0, policy=policy)
-
     sellers = [market.open(name, locked=10_000) for name in ("ann", "bob", "only funded")]
     await devnet.set_balance_wei(PROVIDER.address, COIN_WEI)
     for seller in sellers:
-        await devnet.mint(seller.payer.address, 10_000)
-        await devnet.set_balance_wei(seller.payer.address, COIN_WEI)
-        await wallet(seller.payer).lock(
-            PROVIDER.address, seller.session.address, 10_000, intent="lock"
-        )
+        await fund(devnet, escrow, seller, 10_000)
     ann, bob, _ = sellers
-    own = wallet(PROVIDER)
+    own = hand(escrow, PROVIDER)
     ann.run(3)
     bob.run(4, ending="preempted")
     await claim(own, "first", ann)
@@ -96,14 +103,14 @@ async def live(devnet: Devnet) -> World:
     await claim(own, "second", bob, ann)
     bob.run(1)
     snapshot = await take_snapshot(escrow, PROVIDER.address, confirmations=0)
-    return World(market, escrow, snapshot)
+    return World(devnet, market, escrow, snapshot)
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     with trio.fail_after(600):
         async with open_devnet(
-            min_lock=1_000, unlock_delay_s=3_600, payout_delay_s=7_200
+            min_lock=MIN_LOCK, unlock_delay_s=3_600, payout_delay_s=7_200
         ) as devnet:
             yield await live(devnet)
 
@@ -129,6 +136,24 @@ async def test_what_the_contract_paid_is_verified(world: World, tmp_path: Path) 
     assert figures.claimed_total == figures.credit + figures.swept_total
     assert figures.unclaimed_total > 0
     assert all(anchor.is_pinned for anchor in verdict.checked_against)
+
+
+async def test_a_bundle_is_verified_while_payers_leave(world: World, tmp_path: Path) -> None:
+    """One with money left, one whose provider then claims all that was locked."""
+    ann, cat = world.market.sellers[0], world.market.open("cat")
+    while cat.state.paid.total < MIN_LOCK:
+        cat.run(9)
+    await fund(world.devnet, world.escrow, cat, cat.state.paid.total)
+    for seller in (ann, cat):
+        await hand(world.escrow, seller.payer).request_unlock(
+            PROVIDER.address, seller.session.address, intent="leave"
+        )
+    await claim(hand(world.escrow, PROVIDER), "all", cat)
+    world.snapshot = await take_snapshot(world.escrow, PROVIDER.address, confirmations=0)
+    views = SnapshotEvidence(world.snapshot, world.market.domain, PROVIDER.address).facts.channels
+    assert all(views[seller.id].unlock_at_s for seller in (ann, cat))
+    assert views[cat.id].locked == views[cat.id].claimed > 0
+    assert verify(await world.write(tmp_path / "bundle"), world.pins).findings == ()
 
 
 async def test_the_same_chain_twice_is_the_same_bytes(world: World, tmp_path: Path) -> None:
