@@ -132,3 +132,41 @@ class ReportDocument(Document, frozen=True):
     offences: list[OffenceEntry]
     burned: Amount
     reward: Amount
+
+
+class WishDocument(Document, frozen=True):
+    """``rowen channel sign``: a file that anybody can send; see ``chain.wishes.Wish``.
+
+    Attributes:
+        file: Where it was written.
+        kind: What is wished.
+        channel_id: Hexadecimal.
+        payer: Who signs.
+        provider: Of the channel.
+        amount: Of a lock, else 0.
+        by: Of a lock: what is signed.
+        deadline_s: Unix time after which nobody can send it.
+        is_signed: False when a wallet elsewhere has to.
+    """
+
+    file: str
+    kind: Literal["lock", "leave", "stay"]
+    channel_id: Hash
+    payer: Address
+    provider: Address
+    amount: Amount
+    by: Literal["permit", "authorization", "permit2", "approve"] | None
+    deadline_s: Count
+    is_signed: bool
+
+
+class SentDocument(Document, frozen=True):
+    """``rowen channel send``: a wish that came true, and the channel after it."""
+
+    kind: Literal["lock", "leave", "stay"]
+    channel_id: Hash
+    payer: Address
+    provider: Address
+    locked: Amount
+    unlock_at_s: Count
+    transaction: Transaction

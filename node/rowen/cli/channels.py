@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from rowen.chain.authorizations import Funding
 from rowen.chain.base import Reverted
 from rowen.cli.buyers import Session, transaction_of
 from rowen.cli.documents import (
@@ -15,6 +17,7 @@ from rowen.cli.documents import (
     ChannelClosedDocument,
     ChannelOpenedDocument,
     ChannelsDocument,
+    OpenedChannel,
 )
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
@@ -28,13 +31,23 @@ from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
 
 
-def open_channel(
-    home: Home, password_file: Path | None, provider: str, usd: str, *, as_json: bool
+def open_channels(
+    home: Home,
+    password_file: Path | None,
+    providers: Sequence[str],
+    usd: str,
+    by: str,
+    *,
+    as_json: bool,
 ) -> int:
-    """Locks money for a provider."""
-    address, amount = provider_of(provider), parse_usd(usd)
+    """Locks as much money for each provider, all in one transaction."""
+    addresses, amount = [provider_of(text) for text in providers], parse_usd(usd)
     if amount == 0:
         raise UserError("a channel needs more than $0")
+    if len(set(addresses)) < len(addresses):
+        raise UserError("a provider is named twice")
+    if by and len(addresses) > 1:
+        raise UserError("many channels are funded out of an allowance: leave --by away")
     session = Session(home, password_file)
 
     async def work() -> int:
@@ -42,29 +55,35 @@ def open_channel(
             least = buyer.escrow.deployment.min_lock
             if amount < least:
                 raise UserError(f"a channel takes {dollars(least)} or more, not {dollars(amount)}")
-            await _require_tokens(buyer, amount)
-            receipt = await buyer.open_channel(address, amount)
-            report = await buyer.channel(address)
+            await _require_tokens(buyer, amount * len(addresses))
+            if len(addresses) == 1:
+                way = Funding(by) if by else None
+                receipt = await buyer.open_channel(addresses[0], amount, way)
+            else:
+                receipt = await buyer.open_channels(addresses, amount)
+            reports = [await buyer.channel(address) for address in addresses]
         document = ChannelOpenedDocument(
-            channel_id=report.channel_id,
-            provider=format_address(address),
-            payer=report.payer,
+            payer=reports[0].payer,
             amount=str(amount),
-            locked=str(report.locked),
+            channels=[
+                OpenedChannel(channel_id=r.channel_id, provider=r.provider, locked=str(r.locked))
+                for r in reports
+            ],
             transaction=transaction_of(receipt),
         )
-
-        def for_people(screen: Console) -> None:
-            screen.print(
-                f"Locked {dollars(amount)} for {document.provider}; "
-                f"the channel now holds {dollars(document.locked)}."
-            )
-            transaction(screen, document.transaction)
-
-        show(document, as_json=as_json, for_people=for_people)
+        show(document, as_json=as_json, for_people=lambda screen: _print_opened(screen, document))
         return Exit.OK
 
     return run_async(work)
+
+
+def _print_opened(screen: Console, document: ChannelOpenedDocument) -> None:
+    for channel in document.channels:
+        screen.print(
+            f"Locked {dollars(document.amount)} for {channel.provider}; "
+            f"the channel now holds {dollars(channel.locked)}."
+        )
+    transaction(screen, document.transaction)
 
 
 def list_channels(home: Home, password_file: Path | None, *, as_json: bool) -> int:
@@ -81,9 +100,17 @@ def list_channels(home: Home, password_file: Path | None, *, as_json: bool) -> i
 
 
 def close_channel(
-    home: Home, password_file: Path | None, provider: str, *, takes: bool, as_json: bool
+    home: Home,
+    password_file: Path | None,
+    provider: str,
+    *,
+    takes: bool,
+    cancels: bool,
+    as_json: bool,
 ) -> int:
-    """Asks for the rest of a channel, or takes it."""
+    """Asks for the rest of a channel, takes it, or takes the request back."""
+    if takes and cancels:
+        raise UserError("--unlock takes the rest and --cancel keeps it: choose one")
     address = provider_of(provider)
     session = Session(home, password_file)
 
@@ -92,7 +119,8 @@ def close_channel(
             before = await buyer.channel(address)
             if before.locked == 0:
                 raise UserError(f"there is no channel with {format_address(address)} to close")
-            document = await (_take if takes else _request)(buyer, address, before)
+            step = _take if takes else _cancel if cancels else _request
+            document = await step(buyer, address, before)
         show(document, as_json=as_json, for_people=lambda screen: _print_closed(screen, document))
         return Exit.OK
 
@@ -122,6 +150,20 @@ async def _request(buyer: Buyer, provider: bytes, before: ChannelReport) -> Chan
         provider=after.provider,
         step="requested",
         unlock_at_s=after.unlock_at_s,
+        refunded="0",
+        transaction=transaction_of(receipt),
+    )
+
+
+async def _cancel(buyer: Buyer, provider: bytes, before: ChannelReport) -> ChannelClosedDocument:
+    if not before.unlock_at_s:
+        raise UserError("this channel's rest was not asked for: there is nothing to take back")
+    receipt = await buyer.cancel_unlock(provider)
+    return ChannelClosedDocument(
+        channel_id=before.channel_id,
+        provider=before.provider,
+        step="cancelled",
+        unlock_at_s=0,
         refunded="0",
         transaction=transaction_of(receipt),
     )
@@ -186,6 +228,8 @@ def _print_closed(screen: Console, document: ChannelClosedDocument) -> None:
     if document.step == "requested":
         screen.print(f"Asked. What is left can be taken from {_when(document.unlock_at_s)}:")
         to_copy(screen, f"rowen channel close {document.provider} --unlock")
+    elif document.step == "cancelled":
+        screen.print("Taken back: the channel is open again.")
     else:
         screen.print(f"Took {dollars(document.refunded)} back from {document.provider}.")
     transaction(screen, document.transaction)

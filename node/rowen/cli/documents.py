@@ -288,14 +288,20 @@ class SettleDocument(Document, frozen=True):
 # --- buying
 
 
-class ChannelOpenedDocument(Document, frozen=True):
-    """``rowen channel open``."""
+class OpenedChannel(Document, frozen=True):
+    """A channel that was funded, and what it then held in all."""
 
     channel_id: Hash
     provider: Address
+    locked: Amount
+
+
+class ChannelOpenedDocument(Document, frozen=True):
+    """``rowen channel open``: ``amount`` went into each channel, with one transaction for all."""
+
     payer: Address
     amount: Amount
-    locked: Amount
+    channels: list[OpenedChannel]
     transaction: Transaction
 
 
@@ -326,7 +332,7 @@ class ChannelClosedDocument(Document, frozen=True):
 
     channel_id: Hash
     provider: Address
-    step: Literal["requested", "unlocked"]
+    step: Literal["requested", "unlocked", "cancelled"]
     unlock_at_s: Count
     refunded: Amount
     transaction: Transaction

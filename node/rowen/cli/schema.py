@@ -45,6 +45,8 @@ SCHEMAS: dict[str, Any] = {
     "channel-open": d.ChannelOpenedDocument,
     "channel-list": d.ChannelsDocument,
     "channel-close": d.ChannelClosedDocument,
+    "channel-sign": c.WishDocument,
+    "channel-send": c.SentDocument,
     "quote": d.QuoteDocument,
     "run": d.RunLine,
     "audit-export": d.ExportDocument,

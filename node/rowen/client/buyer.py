@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 import trio
 
+from rowen.chain.authorizations import Funding
 from rowen.chain.base import ChannelKey, TxReceipt, Wallet, fresh_intent
+from rowen.chain.calls.escrow import LockPart
 from rowen.chain.connect import open_escrow, open_wallet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import key_address, load_key, sealing_key
@@ -94,8 +96,15 @@ class Buyer:
         """What names our channel with a provider."""
         return ChannelKey(self.payer, provider, self._key.address)
 
-    async def open_channel(self, provider: bytes, amount: int) -> TxReceipt:
+    async def open_channel(
+        self, provider: bytes, amount: int, by: Funding | None = None
+    ) -> TxReceipt:
         """Locks more for a provider; the first time this opens the channel.
+
+        Args:
+            provider: 20 bytes.
+            amount: Token units.
+            by: How; see ``Wallet.lock``.
 
         Raises:
             UserError: Too few tokens or too little gas money, or the wallet is not here.
@@ -104,10 +113,33 @@ class Buyer:
         wallet = await self._wallet()
         with _patience():
             receipt = await wallet.lock(
-                provider, self._key.address, amount, intent=fresh_intent("lock")
+                provider, self._key.address, amount, intent=fresh_intent("lock"), by=by
             )
-        await self._remember(provider)
+        await self.remember(provider)
         return receipt
+
+    async def open_channels(self, providers: Sequence[bytes], amount: int) -> TxReceipt:
+        """Locks as much more for each of many providers, all or none; raises as the above."""
+        wallet = await self._wallet()
+        parts = [LockPart(provider, self._key.address, amount) for provider in providers]
+        with _patience():
+            receipt = await wallet.lock_many(parts, intent=fresh_intent("lock"))
+        for provider in providers:
+            await self.remember(provider)
+        return receipt
+
+    async def cancel_unlock(self, provider: bytes) -> TxReceipt:
+        """Takes the request for what is left of a channel back.
+
+        Raises:
+            UserError: The contract refuses, or the wallet is not here.
+            Unavailable: The chain does not answer in time.
+        """
+        wallet = await self._wallet()
+        with _patience():
+            return await wallet.cancel_unlock(
+                provider, self._key.address, intent=fresh_intent("cancel-unlock")
+            )
 
     async def request_unlock(self, provider: bytes) -> TxReceipt:
         """Asks for what is left of a channel; it can be taken after the escrow's delay.
@@ -123,13 +155,14 @@ class Buyer:
             )
 
     async def unlock(self, provider: bytes) -> TxReceipt:
-        """Takes what is left of a channel, once the delay is over.
+        """Takes what is left of a channel, once the delay is over; it goes to the payer.
 
         Raises:
-            UserError: Too early, or the wallet is not here.
+            UserError: Too early.
             Unavailable: The chain does not answer in time.
         """
-        wallet = await self._wallet()
+        # Anybody may, so the wallet here only pays the gas.
+        wallet = await self._wallet(must_pay=False)
         with _patience():
             return await wallet.unlock(self.key_of(provider), intent=fresh_intent("unlock"))
 
@@ -151,7 +184,7 @@ class Buyer:
         key = self.key_of(provider)
         return await self._report(key, await self._journal.channel(key.id))
 
-    async def _remember(self, provider: bytes) -> None:
+    async def remember(self, provider: bytes) -> None:
         """Has ``channels`` list a channel that no job has used yet."""
         key = self.key_of(provider)
         domain = self.escrow.deployment.domain
@@ -184,12 +217,13 @@ class Buyer:
             stopped=stored.stopped if stored else "",
         )
 
-    async def _wallet(self) -> Wallet:
+    async def _wallet(self, *, must_pay: bool = True) -> Wallet:
         key = await load_key(self._home.wallet_key, self._password)
-        if key.address != self.payer:
+        if must_pay and key.address != self.payer:
             raise UserError(
                 f"channels are paid by {format_address(self.payer)}, whose key is not here: "
-                "open and close them with that wallet, or empty [client] payer"
+                "have that wallet sign with `rowen channel sign --elsewhere`, or empty "
+                "[client] payer"
             )
         log = self._journal.transactions(self._config.chain.chain_id, Attempt, Outcome)
         return await open_wallet(self.escrow, key, log, self._config.chain)

@@ -101,13 +101,13 @@ class TokenModel:
     ) -> None:
         """TestUSDC.receiveWithAuthorization, called by the escrow."""
         nonce = signable.message["nonce"]
+        if signer_of(signable.digest, signature) != wanted.payer:
+            raise Reverted("receive", "ERC3009InvalidSignature")
         # The token excludes the second itself.
         if call.now_s >= wanted.deadline:
             raise Reverted("receive", "ERC3009InvalidAuthorizationTime", (0, wanted.deadline))
         if (wanted.payer, nonce) in self.used_nonces:
             raise Reverted("receive", "ERC3009UsedAuthorization", (wanted.payer, nonce))
-        if signer_of(signable.digest, signature) != wanted.payer:
-            raise Reverted("receive", "ERC3009InvalidSignature")
         self.used_nonces |= {(wanted.payer, nonce)}
         self.move(wanted.payer, self.deployment.domain.escrow, wanted.amount)
 

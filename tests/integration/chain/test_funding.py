@@ -104,8 +104,12 @@ async def test_a_payer_without_gas_funds_by_authorization(world: World) -> None:
     await relayer.lock_for(wanted, signed(message), by=Funding.AUTHORIZATION, intent="relay")
     assert await locked(world) == AMOUNT
     assert await world.escrow.token_balance(PAYER.address) == 1_000_000 - AMOUNT
-    error = relayer.lock_for(wanted, signed(message), by=Funding.AUTHORIZATION, intent="again")
-    await reverts("ERC3009UsedAuthorization", error)
+    again = relayer.lock_for(wanted, signed(message), by=Funding.AUTHORIZATION, intent="again")
+    await reverts("ERC3009UsedAuthorization", again)
+    late = wanted._replace(deadline=1)
+    message = authorizations.authorization(facts, deployment.domain, deployment.token, late)
+    too_late = relayer.lock_for(late, signed(message), by=Funding.AUTHORIZATION, intent="late")
+    await reverts("ERC3009InvalidAuthorizationTime", too_late)
 
 
 async def test_whoever_sends_an_authorization_cannot_direct_it_elsewhere(world: World) -> None:

@@ -69,7 +69,8 @@ def check_an_empty_channel(developer: Path, place: str) -> None:
 
 def check_buying(developer: Path, operator: str, place: str) -> None:
     opened = rowen(developer, "channel", "open", place, "0.50", "--json").document("channel-open")
-    assert (opened["provider"], opened["locked"]) == (operator, "500000")
+    (made,) = opened["channels"]
+    assert (made["provider"], made["locked"]) == (operator, "500000")
     (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
     assert (channel["free"], channel["receipts"]) == ("500000", 0)
     quote = rowen(developer, "quote", "--provider", place, "--json").document("quote")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,20 @@ from rowen.cli.options import MODEL, HomeAt, Json, PasswordFile, node_of
 channel_group = typer.Typer(help="Open, list and close payment channels.", no_args_is_help=True)
 
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="Multiaddress or 0x address.")]
+
+
+class Way(StrEnum):
+    """How tokens get into a channel; see ``chain.authorizations.Funding``."""
+
+    PERMIT = "permit"
+    AUTHORIZATION = "authorization"
+    PERMIT2 = "permit2"
+    APPROVE = "approve"
+
+
+By = Annotated[
+    Way | None, typer.Option(help="How; by default the first that the token takes. [permit first]")
+]
 Providers = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,17 +90,21 @@ def quote(
 
 @channel_group.command("open")
 def channel_open(
-    provider: Provider,
+    providers: Annotated[
+        list[str], typer.Argument(metavar="PROVIDER...", help="Multiaddresses or 0x addresses.")
+    ],
     usd: Annotated[str, typer.Argument(metavar="USD", help="To lock, such as 5 or 0.50.")],
+    by: By = None,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
 ) -> int:
-    """Lock money for one provider; again adds to it."""
+    """Lock money for a provider, or as much for each of many; again adds to it."""
     node = node_of(home)
-    from rowen.cli.channels import open_channel
+    from rowen.cli.channels import open_channels
 
-    return open_channel(node, password_file, provider, usd, as_json=as_json)
+    way = by.value if by else ""
+    return open_channels(node, password_file, tuple(providers), usd, way, as_json=as_json)
 
 
 @channel_group.command("list")
@@ -104,6 +124,9 @@ def channel_close(
     unlock: Annotated[
         bool, typer.Option("--unlock", help="Second step, after the delay: take the rest back.")
     ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Take the request back; the channel stays open.")
+    ] = False,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -112,4 +135,58 @@ def channel_close(
     node = node_of(home)
     from rowen.cli.channels import close_channel
 
-    return close_channel(node, password_file, provider, takes=unlock, as_json=as_json)
+    return close_channel(
+        node, password_file, provider, takes=unlock, cancels=cancel, as_json=as_json
+    )
+
+
+@channel_group.command("sign")
+def channel_sign(
+    provider: Provider,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, for anybody to send.")],
+    lock: Annotated[str, typer.Option(metavar="USD", help="Wish to lock that much.")] = "",
+    leave: Annotated[bool, typer.Option("--leave", help="Wish for the channel's rest.")] = False,
+    stay: Annotated[bool, typer.Option("--stay", help="Wish to take that back.")] = False,
+    by: By = None,
+    hours: Annotated[int, typer.Option(min=1, max=24 * 365, help="Until nobody can send it.")] = 24,
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Write what another wallet has to sign.")
+    ] = False,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Sign a wish for somebody else to send, who pays the gas; send nothing."""
+    node = node_of(home)
+    from rowen.cli.wishing import WishedFor, sign_wish
+
+    wished = WishedFor(
+        provider=provider,
+        lock=lock,
+        leaves=leave,
+        stays=stay,
+        by=by.value if by else "",
+        hours=hours,
+        elsewhere=elsewhere,
+    )
+    return sign_wish(node, password_file, wished, file, as_json=as_json)
+
+
+@channel_group.command("send")
+def channel_send(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As `rowen channel sign` wrote it.")],
+    signature: Annotated[
+        str, typer.Option(metavar="0x…", help="Of a wallet elsewhere: 65 bytes, ERC-1271 or 6492.")
+    ] = "",
+    unlock: Annotated[
+        bool, typer.Option("--unlock", help="Of --leave, after the delay: give the payer the rest.")
+    ] = False,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Send what somebody signed, and pay its gas with this home's wallet."""
+    node = node_of(home)
+    from rowen.cli.wishing import send_wish
+
+    return send_wish(node, password_file, file, signature, unlocks=unlock, as_json=as_json)
