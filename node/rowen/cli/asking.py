@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from rowen.cli.buyers import Session
-from rowen.cli.documents import PartEntry, ResultLine, TextLine
+from rowen.cli.documents import EnergyWord, PartEntry, ResultLine, TextLine
 from rowen.cli.exits import Exit
 from rowen.cli.output import console, print_json
-from rowen.cli.people import counted, dollars, harmless, short
+from rowen.cli.people import counted, dollars, harmless, joules, short
 from rowen.cli.quoting import turned
 from rowen.cli.runner import Interrupt, run_async
 from rowen.client.answer import Answer, Part
@@ -22,6 +24,14 @@ from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import CONTENT_BYTES_MAX
+from rowen.protocol.statements import EnergySource
+
+_WORDS: Final[Mapping[EnergySource, EnergyWord]] = {
+    EnergySource.NONE: "none",
+    EnergySource.NVML_COUNTER: "nvml_counter",
+    EnergySource.NVML_POWER: "nvml_power",
+    EnergySource.RAPL: "rapl",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,8 @@ def part_entry(part: Part) -> PartEntry:
         receipts=[receipt.sequence for receipt, _ in part.receipts],
         voucher_total=str(newest.total) if newest else None,
         is_settled=part.is_settled,
+        energy_mj=newest.energy_mj if newest else 0,
+        energy_source=_WORDS[newest.energy_source if newest else EnergySource.NONE],
     )
 
 
@@ -171,6 +183,13 @@ def _conclude(answer: Answer, clock: Clock, model: str, *, as_json: bool) -> Non
     _explain(console(stderr=True), result)
 
 
+def energy_of(result: ResultLine) -> str:
+    """The providers' own readings; nothing when one of them has none, for half a sum is wrong."""
+    if not result.parts or any(part.energy_source == "none" for part in result.parts):
+        return ""
+    return f" · {joules(sum(part.energy_mj for part in result.parts))}"
+
+
 def _explain(screen: Console, result: ResultLine) -> None:
     speed = tokens_per_s(result.output_units, result.first_token_ms, result.elapsed_ms)
     first = "–" if result.first_token_ms is None else f"{result.first_token_ms} ms"
@@ -179,7 +198,7 @@ def _explain(screen: Console, result: ResultLine) -> None:
     screen.print(
         f"{dollars(result.cost)} for {counted(result.output_units, 'token')} "
         f"({result.finish}), {counted(receipts, 'receipt')} · {who} · "
-        f"first token after {first}, then {speed}",
+        f"first token after {first}, then {speed}{energy_of(result)}",
         style="dim",
     )
     for attempt in result.attempts:

@@ -20,10 +20,9 @@ from rowen.cli.bench_documents import (
     BenchQuality,
     BenchRun,
 )
-from rowen.cli.earning import joules
 from rowen.cli.exits import Exit
 from rowen.cli.output import console, show
-from rowen.cli.people import dollars, facts, table, to_copy
+from rowen.cli.people import dollars, facts, joules, table, to_copy
 from rowen.cli.runner import run_async
 from rowen.config import Config, load_config
 from rowen.engine.llama import LlamaEngine

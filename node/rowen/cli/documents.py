@@ -20,6 +20,7 @@ Difference = Annotated[str, Meta(pattern=r"^-?[0-9]{1,78}$")]
 Address = Annotated[str, Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Hash = Annotated[str, Meta(pattern=r"^0x[0-9a-f]{64}$")]
 Wei = Annotated[str, Meta(pattern=r"^[0-9]{1,78}$")]
+EnergyWord = Literal["none", "nvml_counter", "nvml_power", "rapl"]
 FaultKind = Literal["usage", "user_error", "refused", "unavailable", "peer_error", "internal"]
 
 
@@ -388,6 +389,8 @@ class PartEntry(Document, frozen=True):
         receipts: Their numbers in the channel's log.
         voucher_total: What the channel's newest voucher then promised in all; null without one.
         is_settled: Whether its last receipt came.
+        energy_mj: What its provider says the job used so far; 0 when the source is ``none``.
+        energy_source: Where that is known from; it is the provider's word, signed on the receipt.
     """
 
     provider: Address
@@ -399,6 +402,8 @@ class PartEntry(Document, frozen=True):
     receipts: list[Count]
     voucher_total: Amount | None
     is_settled: bool
+    energy_mj: Count
+    energy_source: EnergyWord
 
 
 class ResultLine(Document, frozen=True, tag_field="type", tag="result"):

@@ -13,7 +13,7 @@ from rowen.cli.asking_daemon import answered
 from rowen.cli.exits import Exit
 from rowen.cli.money_documents import EarningsDocument, EarningsLine
 from rowen.cli.output import show
-from rowen.cli.people import column_dollars, counted, dollars, short, table
+from rowen.cli.people import column_dollars, counted, dollars, joules, short, table
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
@@ -138,15 +138,6 @@ def _unknowns(total: EarningsLine) -> list[str]:
         jobs = counted(total.unmetered_jobs, "job")
         said.append(f"* net is before the power of {jobs} whose energy nothing here measured")
     return said
-
-
-def joules(energy_mj: int) -> str:
-    """Energy as people read it: ``12.3 J``, ``4.56 kWh``."""
-    if energy_mj >= 3_600_000_000:
-        return f"{energy_mj / 3_600_000_000:.2f} kWh"
-    if energy_mj >= 3_600_000:
-        return f"{energy_mj / 3_600_000:.2f} Wh"
-    return f"{energy_mj / 1000:.1f} J"
 
 
 def _signed(units: str) -> str:

@@ -40,6 +40,15 @@ def price(per_million: int | str) -> str:
     return f"{dollars(per_million)} per million"
 
 
+def joules(energy_mj: int) -> str:
+    """Energy as people read it: ``12.3 J``, ``4.56 kWh``."""
+    if energy_mj >= 3_600_000_000:
+        return f"{energy_mj / 3_600_000_000:.2f} kWh"
+    if energy_mj >= 3_600_000:
+        return f"{energy_mj / 3_600_000:.2f} Wh"
+    return f"{energy_mj / 1000:.1f} J"
+
+
 def counted(count: int, noun: str) -> str:
     """``1 receipt``, ``2 receipts``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -12,10 +12,17 @@ from rowen.config import Config
 from rowen.home import Home
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import UserError
-from rowen.provider.measurement import Measurement, check_prices, recall, with_stated_watts
+from rowen.provider.measurement import (
+    Measurement,
+    check_prices,
+    floors_of,
+    recall,
+    recall_all,
+    with_stated_watts,
+)
 from rowen.provider.stock import Ware
 from rowen_scheduler.market import Variant
-from rowen_scheduler.pricing import Costs, lowest_percent, parse_bands
+from rowen_scheduler.pricing import Costs, Prices, lowest_percent, parse_bands, shortfalls
 
 log = structlog.get_logger("rowen.provider")
 
@@ -47,9 +54,7 @@ def known(home: Home, config: Config, variant: bytes) -> Measurement | None:
         UserError: The record of it is damaged.
     """
     measurement = recall(home.measurements, variant)
-    if measurement is None or measurement.energy_source != "none" or not config.costs.watts:
-        return measurement
-    return with_stated_watts(measurement, config.costs.watts)
+    return None if measurement is None else _with_watts(measurement, config)
 
 
 def require_prices(home: Home, config: Config, wares: Sequence[Ware]) -> None:
@@ -83,10 +88,40 @@ def require_prices(home: Home, config: Config, wares: Sequence[Ware]) -> None:
     log.warning("selling below cost", prices=told)
 
 
-def _cheapest(ware: Ware, config: Config) -> Variant:
-    """As offered in the cheapest hour, in dollars: costs are in dollars, too."""
+def below_cost(home: Home, config: Config, model: str, precision: str, prices: Prices) -> list[str]:
+    """What a measurement in this home says of prices, without an engine to ask which build it is.
+
+    Raises:
+        UserError: A record or a setting is damaged.
+    """
+    found = []
+    lowest = _lowest(prices, config)
+    for measurement in recall_all(home.measurements):
+        if (measurement.model, measurement.precision) == (model, precision):
+            told = _with_watts(measurement, config)
+            floors = floors_of(told, costs_of(config))
+            found += [
+                f"price_{one.what} {format_usd(one.price)} is below the {format_usd(one.floor)} "
+                "that a million tokens cost"
+                for one in shortfalls(lowest, floors.input, floors.output)
+            ]
+    return found
+
+
+def _lowest(prices: Prices, config: Config) -> Prices:
     try:
         percent = lowest_percent(parse_bands(config.provider.price_hours))
     except ValueError as error:
         raise UserError(f"[provider] price_hours: {error}") from error
-    return replace(ware, prices=ware.prices.each(Fraction(percent, 100))).variant()
+    return prices.each(Fraction(percent, 100))
+
+
+def _with_watts(measurement: Measurement, config: Config) -> Measurement:
+    if measurement.energy_source != "none" or not config.costs.watts:
+        return measurement
+    return with_stated_watts(measurement, config.costs.watts)
+
+
+def _cheapest(ware: Ware, config: Config) -> Variant:
+    """As offered in the cheapest hour, in dollars: costs are in dollars, too."""
+    return replace(ware, prices=_lowest(ware.prices, config)).variant()

@@ -24,14 +24,17 @@ from tests.integration.cli.command import (
     rowen,
     running,
 )
+from tests.unit.provider.test_measurement import MEASURED
 
 from rowen.cli.doctor.codes import CODES
 from rowen.cli.doctor.command import examine
 from rowen.cli.main import run_line
 from rowen.cli.payouts import request_payout
 from rowen.config import load_config
+from rowen.engine.models import SMOLLM2
 from rowen.home import Home
 from rowen.protocol.ids import parse_address
+from rowen.provider.measurement import keep
 
 PASSWORD = "a password for tests"
 JSON = {"Content-Type": "application/json"}
@@ -186,6 +189,9 @@ def test_trouble_with_its_files_has_its_code(
         ({"ROWEN_PROVIDER_MODEL": "gpt-9"}, "model-missing"),
         ({"ROWEN_WATCH_DISK_FREE_MB": 10**9}, "disk-low"),
         ({"ROWEN_WATCH_GAS_CLAIMS": 10**9}, "gas-low"),
+        ({"ROWEN_PROVIDER_PRICE_HOURS": "at night"}, "price-invalid"),
+        ({"ROWEN_PROVIDER_TOKEN_USD_UNTIL": "2020-01-01"}, "price-invalid"),
+        ({"ROWEN_PROVIDER_CLAIM_GAS_PERCENT": 0}, "price-invalid"),
     ],
 )
 def test_trouble_with_settings_has_its_code(
@@ -196,6 +202,23 @@ def test_trouble_with_settings_has_its_code(
     assert set(codes(done)) <= {code, "rpc-alone"}
     assert done.code == 1
     assert "planted" not in done.out
+
+
+def test_a_price_below_what_was_measured_is_found_unless_it_is_meant(
+    doctor: Doctor, home: Path
+) -> None:
+    """Before `rowen serve` refuses it; in the cheapest hour there may be."""
+    measured = msgspec.structs.replace(
+        MEASURED, model=SMOLLM2.model, precision=SMOLLM2.precision, variant="0x" + "07" * 32
+    )
+    keep(Home(home).measurements, measured)
+    costs = {"ROWEN_COSTS_WEAR_HOUR": "0.01"}
+    assert codes(doctor(home, **costs)) == []
+    costs["ROWEN_COSTS_WEAR_HOUR"] = "5"
+    below = doctor(home, **costs)
+    assert (codes(below), below.code) == (["price-below-cost"] * 2, 1)
+    assert "price_output $0.20 is below" in below.document("doctor")["findings"][1]["what"]
+    assert codes(doctor(home, ROWEN_PROVIDER_BELOW_FLOOR="true", **costs)) == []
 
 
 def test_a_machine_without_nvml_says_so_when_a_gpu_is_expected(doctor: Doctor, well: Path) -> None:

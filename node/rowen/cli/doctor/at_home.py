@@ -6,6 +6,8 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import trio
+
 from rowen.chain.keystore import key_address, load_key
 from rowen.cli.doctor.codes import finding
 from rowen.cli.documents import DoctorFinding
@@ -14,6 +16,9 @@ from rowen.engine.models import entry, locate, verify
 from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.protocol.signing import Key
+from rowen.provider.daemon import claim_terms_of, price_plan_of
+from rowen.provider.engines import prices_of
+from rowen.provider.floors import below_cost
 
 MEGABYTE = 1_000_000
 
@@ -85,3 +90,27 @@ async def model_findings(home: Home, config: Config) -> AsyncIterator[DoctorFind
         await verify(file, model.weights_digest)
     except UserError as error:
         yield finding("model-damaged", str(error))
+
+
+async def price_findings(home: Home, config: Config) -> AsyncIterator[DoctorFinding]:
+    """Settings of money that the node would refuse to sell with."""
+    await trio.lowlevel.checkpoint()
+    try:
+        price_plan_of(config)
+        claim_terms_of(config)
+        below = _below_cost(home, config)
+    except UserError as error:
+        yield finding("price-invalid", str(error))
+        return
+    if not config.provider.below_floor:
+        for what in below:
+            yield finding("price-below-cost", what)
+
+
+def _below_cost(home: Home, config: Config) -> list[str]:
+    try:
+        model = entry(config.provider.model)
+    except UserError:
+        # None, or none that we know; that has a code of its own.
+        return []
+    return below_cost(home, config, model.model, model.precision, prices_of(config))

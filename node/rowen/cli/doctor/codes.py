@@ -42,6 +42,8 @@ CODES: Final[Mapping[str, Code]] = {
     "nvml-missing": Code(
         "error", "install NVIDIA's driver; in a container, pass the GPU in (docker/README.md)"
     ),
+    "price-invalid": Code("error", "correct the setting; `rowen serve` would refuse it"),
+    "price-below-cost": Code("error", "raise it, or set [provider] below_floor = true"),
     # --- its network
     "port-taken": Code("error", "stop the program that has it, or choose another port"),
     "address-wrong": Code("error", "write it as /ip4/0.0.0.0/tcp/4137"),

@@ -76,12 +76,14 @@ async def _all(
         yield finding("config-invalid", str(error))
         return
     password = _password(home, password_file)
-    async for found in at_home.key_findings(home, password):
-        yield found
-    async for found in at_home.disk_findings(home, config):
-        yield found
-    async for found in machine.gpu_findings(is_expected=config.gpu.watch == "gpu"):
-        yield found
+    for part in (
+        at_home.key_findings(home, password),
+        at_home.disk_findings(home, config),
+        at_home.price_findings(home, config),
+        machine.gpu_findings(is_expected=config.gpu.watch == "gpu"),
+    ):
+        async for found in part:
+            yield found
     if report is None:
         async for found in at_home.model_findings(home, config):
             yield found
