@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rowen.protocol.errors import UserError
 
-_OURS = ("rowen.toml", "keys", "models", "seller.db", "buyer.db", "control.sock", "logs")
+_OURS = ("rowen.toml", "keys", "models", "seller.db", "buyer.db", "control.sock", "state")
 """Beginnings of the names a home holds, so that nobody's documents are closed by mistake."""
 
 

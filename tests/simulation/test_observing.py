@@ -74,6 +74,7 @@ class Scene:
         around = Surroundings(
             seen=self.observer.seen,
             at_risk=0,
+            gpus_lost=0,
             now_ms=self.world.now_ms(),
             now_s=trio.current_time(),
         )
@@ -89,6 +90,7 @@ class Scene:
             conditions=[],
             alerts={},
             webhooks={},
+            gpus=[],
         )
         return {(sample.family.name, sample.label): sample.value for sample in page}
 

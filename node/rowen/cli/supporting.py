@@ -26,7 +26,7 @@ from rowen.cli.config_file import is_secret, settings
 from rowen.cli.doctor.command import examine
 from rowen.cli.documents import BundledFile, SupportDocument
 from rowen.cli.exits import Exit
-from rowen.cli.looking import HIDDEN, config_document
+from rowen.cli.looking import HIDDEN, config_document, without_secrets
 from rowen.cli.output import show
 from rowen.cli.passwords import read_password
 from rowen.cli.runner import run_async
@@ -146,8 +146,10 @@ def _secrets_of(home: Home, flags: tuple[str, ...], password_file: Path | None) 
         return
     for key, value in settings(config):
         if is_secret(key):
-            for text in value if isinstance(value, tuple) else [value]:
-                yield from _long_enough(str(text), *_pieces(str(text)))
+            for text in map(str, value if isinstance(value, tuple) else [value]):
+                # A plain host and port is no secret, and helps.
+                if without_secrets(text) != text:
+                    yield from _long_enough(text, *_pieces(text))
 
 
 def _pieces(url: str) -> Iterator[str]:

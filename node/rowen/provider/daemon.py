@@ -82,7 +82,9 @@ class Daemon:
             key_trouble=till.key_trouble,
             probe_engines=provider.probe_engines,
         )
-        self.watch = Watch(provider, observer, config.watch, now_ms)
+        self.watch = Watch(
+            provider, observer, lambda: report_leases(leases).gpus, config.watch, now_ms
+        )
 
     async def run(
         self,

@@ -15,9 +15,11 @@ import rowen
 from rowen.metrics import Family, Kind, Sample
 from rowen.protocol.errors import Reason
 from rowen.protocol.jobs import Finish
+from rowen.provider.lease_reports import GpuReport
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observed
 from rowen.provider.readiness import Condition, is_ready
+from rowen_scheduler.placement import LeaseState, Why
 
 FAMILIES: Final[dict[str, Family]] = {}
 
@@ -70,6 +72,21 @@ GAS_PRICE = _gauge("rowen_gas_price_wei", "For a unit of gas.")
 DISK_FREE = _gauge("rowen_disk_free_bytes", "Free where the journal is.")
 JOURNAL = _gauge("rowen_journal_bytes", "Size of the journal.")
 
+GPU_LEASED = _gauge("rowen_gpu_leased", "1 while the GPU is lent.", "gpu")
+GPU_PAUSED = _gauge("rowen_gpu_paused", "1 while its owner has switched lending off.", "gpu")
+GPU_LOST = _gauge("rowen_gpu_lost", "1 while the GPU does not answer.", "gpu")
+GPU_ENERGY = _counter("rowen_gpu_energy_mj_total", "Energy drawn, whoever used it.", "gpu")
+GPU_SM = _gauge("rowen_gpu_sm_percent", "Time in which a kernel ran.", "gpu")
+GPU_ENCODER = _gauge("rowen_gpu_encoder_percent", "Load of the video encoder.", "gpu")
+GPU_MEMORY = _gauge("rowen_gpu_memory_used_bytes", "Device memory in use.", "gpu")
+GPU_MEMORY_ALL = _gauge("rowen_gpu_memory_total_bytes", "Device memory.", "gpu")
+GPU_POWER = _gauge("rowen_gpu_power_mw", "Power drawn.", "gpu")
+
+MAY_BE_ABSENT: Final = frozenset(
+    family.name for family in (GPU_SM, GPU_ENCODER, GPU_MEMORY, GPU_MEMORY_ALL, GPU_POWER)
+)
+"""What not every device measures: absent, and not 0."""
+
 
 def samples(
     provider: Provider,
@@ -80,6 +97,7 @@ def samples(
     conditions: Sequence[Condition],
     alerts: Mapping[str, bool],
     webhooks: Mapping[str, int],
+    gpus: Sequence[GpuReport],
 ) -> Iterator[Sample]:
     """All numbers of this moment.
 
@@ -91,6 +109,7 @@ def samples(
         conditions: Of readiness.
         alerts: Every alert there can be, and whether it is raised.
         webhooks: Messages by outcome.
+        gpus: One by one.
     """
     yield Sample(INFO, 1, rowen.__version__)
     yield Sample(READY, int(is_ready(conditions)))
@@ -104,9 +123,28 @@ def samples(
     yield from _work(provider)
     yield from _chain(seen, now_ms)
     yield from _money(provider, seen)
+    for gpu in gpus:
+        yield from _gpu(gpu)
     if seen.disk_free_bytes is not None:
         yield Sample(DISK_FREE, seen.disk_free_bytes)
         yield Sample(JOURNAL, seen.journal_bytes)
+
+
+def _gpu(gpu: GpuReport) -> Iterator[Sample]:
+    yield Sample(GPU_LEASED, int(gpu.state == LeaseState.LEASED), gpu.uuid)
+    yield Sample(GPU_PAUSED, int(gpu.is_paused), gpu.uuid)
+    yield Sample(GPU_LOST, int(gpu.why == Why.LOST), gpu.uuid)
+    yield Sample(GPU_ENERGY, gpu.energy_mj, gpu.uuid)
+    measured = {
+        GPU_SM: gpu.sm_percent,
+        GPU_ENCODER: gpu.encoder_percent,
+        GPU_MEMORY: gpu.memory_used_bytes,
+        GPU_MEMORY_ALL: gpu.memory_total_bytes,
+        GPU_POWER: gpu.power_mw,
+    }
+    for family, value in measured.items():
+        if value is not None:
+            yield Sample(family, value, gpu.uuid)
 
 
 def _work(provider: Provider) -> Iterator[Sample]:

@@ -27,6 +27,7 @@ ALERTS: Final = (
     "transaction_stuck",
     "engine_away",
     "disk_low",
+    "gpu_lost",
 )
 """Every alert there can be."""
 
@@ -38,12 +39,14 @@ class Surroundings:
     Attributes:
         seen: What the node knows.
         at_risk: What clients could leave unpaid, token units.
+        gpus_lost: How many GPUs do not answer.
         now_ms: Unix time.
         now_s: trio's clock.
     """
 
     seen: Observed
     at_risk: int
+    gpus_lost: int
     now_ms: int
     now_s: float
 
@@ -60,6 +63,7 @@ def readings_of(around: Surroundings, limits: WatchConfig) -> list[Reading]:
         _transaction_stuck(around, limits),
         _engine_away(around),
         _disk_low(around, limits),
+        _gpu_lost(around),
     ]
 
 
@@ -172,4 +176,15 @@ def _disk_low(around: Surroundings, limits: WatchConfig) -> Reading:
         is_low_bad=True,
         text=f"{(free or 0) // MEGABYTE} MB are free where the journal is: without a disk the node "
         "ends.",
+    )
+
+
+def _gpu_lost(around: Surroundings) -> Reading:
+    return Reading(
+        name="gpu_lost",
+        severity="critical",
+        level=around.gpus_lost,
+        limit=1,
+        hold_s=HOLD_S,
+        text=f"{around.gpus_lost} of the GPUs do not answer: see `rowen gpu` and the kernel's log.",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import structlog
@@ -15,12 +15,14 @@ from rowen.provider import readiness
 from rowen.provider.alerts import Memory, judge, raised
 from rowen.provider.books import BAD_DEBT_S
 from rowen.provider.exposition import samples
+from rowen.provider.lease_reports import GpuReport
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observed, Observer
 from rowen.provider.pages import Page, parse_place, serve_pages
 from rowen.provider.readiness import Condition
 from rowen.provider.readings import ALERTS, Surroundings, readings_of
 from rowen.provider.webhooks import Webhooks
+from rowen_scheduler.placement import Why
 
 log = structlog.get_logger("rowen.watch")
 
@@ -36,10 +38,18 @@ class Watch:
         self,
         provider: Provider,
         observer: Observer,
+        gpus: Callable[[], Sequence[GpuReport]],
         config: WatchConfig,
         now_ms: Callable[[], int],
     ) -> None:
         """Opens nothing yet.
+
+        Args:
+            provider: The node.
+            observer: Looks at its surroundings.
+            gpus: What the leases say of each GPU now.
+            config: The owner's.
+            now_ms: Wall clock, Unix milliseconds.
 
         Raises:
             UserError: ``listen`` or a webhook is malformed.
@@ -47,6 +57,7 @@ class Watch:
         self.address = ""
         self._provider = provider
         self._observer = observer
+        self._gpus = gpus
         self._config = config
         self._now_ms = now_ms
         self._place = parse_place(config.listen) if config.listen else None
@@ -102,6 +113,7 @@ class Watch:
             around = Surroundings(
                 seen=self._observer.seen,
                 at_risk=self._at_risk(now_ms),
+                gpus_lost=sum(gpu.why == Why.LOST for gpu in self._gpus()),
                 now_ms=now_ms,
                 now_s=trio.current_time(),
             )
@@ -139,6 +151,7 @@ class Watch:
             at_risk=self._at_risk(now_ms),
             conditions=self.conditions(),
             alerts={name: name in raised_now for name in ALERTS},
+            gpus=self._gpus(),
             webhooks={word: self._webhooks.outcomes[word] for word in Webhooks.WORDS},
         )
         # Reads /proc, so in a thread.

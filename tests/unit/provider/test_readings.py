@@ -35,7 +35,7 @@ def well(**changes: Any) -> Surroundings:
         money=money,
         disk_free_bytes=10**11,
     )
-    around = Surroundings(seen=seen, at_risk=0, now_ms=NOW_S * 1000, now_s=5_000.0)
+    around = Surroundings(seen=seen, at_risk=0, gpus_lost=0, now_ms=NOW_S * 1000, now_s=5_000.0)
     for name, value in changes.items():
         if hasattr(around, name):
             around = replace(around, **{name: value})
@@ -73,6 +73,7 @@ ILL = Part(why="it does not answer", well_at_s=None, looked=True)
         ("transaction_stuck", {"pending_since_s": 5_000.0 - 900}),
         ("engine_away", {"engine": ILL}),
         ("disk_low", {"disk_free_bytes": 1_000 * MEGABYTE}),
+        ("gpu_lost", {"gpus_lost": 1}),
     ],
 )
 def test_an_alert_has_one_cause(name: str, cause: dict[str, Any]) -> None:
@@ -88,5 +89,5 @@ def test_every_alert_is_caused_above() -> None:
 def test_before_the_first_look_nothing_is_known_and_nothing_is_raised() -> None:
     """A node that starts calls nobody because it has not looked yet."""
     fresh = Observed(chain=Part(), engine=Part(), disk=Part())
-    around = Surroundings(seen=fresh, at_risk=0, now_ms=NOW_S * 1000, now_s=0.0)
+    around = Surroundings(seen=fresh, at_risk=0, gpus_lost=0, now_ms=NOW_S * 1000, now_s=0.0)
     assert bad(readings_of(around, LIMITS)) == []
