@@ -18,7 +18,7 @@ abstract contract Deploying is Test {
         return vm.envOr("ROWEN_SHIPPED", false);
     }
 
-    function newUsdc() internal returns (TestUSDC) {
+    function newUsdc() internal virtual returns (TestUSDC) {
         return isShipped() ? TestUSDC(create("TestUSDC", "")) : new TestUSDC();
     }
 

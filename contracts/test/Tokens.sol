@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
+import {TestUSDC} from "../src/test-token/TestUSDC.sol";
+
 /// @notice A token with open minting, and the ways real tokens differ from it.
 contract PlainToken is ERC20("Plain", "PLAIN") {
     function mint(address to, uint256 amount) external {
@@ -114,5 +116,27 @@ contract HookToken is PlainToken {
         address target = _target;
         _target = address(0);
         (hookSucceeded, hookResult) = target.call(_data);
+    }
+}
+
+/// @notice TestUSDC with such a call: made once, in the middle of the next transfer between two accounts.
+contract HookUSDC is TestUSDC {
+    address private _target;
+    bytes private _data;
+    uint256 public attempts;
+    uint256 public successes;
+
+    function setHook(address target, bytes calldata data) external {
+        (_target, _data) = (target, data);
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        super._update(from, to, value);
+        if (_target == address(0) || from == address(0)) return;
+        address target = _target;
+        _target = address(0);
+        ++attempts;
+        (bool done,) = target.call(_data);
+        if (done) ++successes;
     }
 }

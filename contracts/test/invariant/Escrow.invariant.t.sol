@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {Funding} from "../Funding.sol";
+import {HookUSDC} from "../Tokens.sol";
 import {Book, Market} from "./Market.sol";
 import {RelayMarket} from "./RelayMarket.sol";
 
+/// @notice The sentences of E1 … E19 are in the README beside this file.
 contract EscrowInvariants is Funding {
-    RelayMarket private market;
+    RelayMarket internal market;
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
         market = new RelayMarket(escrow, usdc, domain);
         bytes4[] memory actions = new bytes4[](24);
@@ -51,18 +54,21 @@ contract EscrowInvariants is Funding {
         for (uint256 i = 0; i < market.PROVIDERS(); ++i) {
             owed += checkedProvider(i);
         }
-        assertEq(usdc.balanceOf(address(escrow)), owed, "solvency, to the unit: it holds what it owes and was given");
+        assertEq(usdc.balanceOf(address(escrow)), owed, "E1");
+        checkMore();
     }
+
+    function checkMore() internal view virtual {}
 
     /// @dev Each channel is where its own history put it: no action touched another's channel, no `claimed` fell.
     function checkedChannel(Book memory book) private view returns (uint256 open) {
         (uint96 locked, uint96 claimed, uint64 unlockAt) = escrow.channels(book.id);
-        assertEq(locked, book.deposited - book.refunded, "locked");
-        assertEq(claimed, book.claimed, "claimed");
-        assertEq(unlockAt, book.unlockAt, "unlockAt");
-        assertLe(claimed, locked, "claimed within the lock");
-        assertLe(claimed + book.refunded, book.deposited, "paid out no more than was paid in");
-        assertLe(book.promised, locked, "the highest promise is covered");
+        assertEq(locked, book.deposited - book.refunded, "E2");
+        assertEq(claimed, book.claimed, "E3");
+        assertEq(unlockAt, book.unlockAt, "E4");
+        assertLe(claimed, locked, "E5");
+        assertLe(claimed + book.refunded, book.deposited, "E6");
+        assertLe(book.promised, locked, "E7");
         return locked - claimed;
     }
 
@@ -70,9 +76,12 @@ contract EscrowInvariants is Funding {
     function checkedProvider(uint256 index) private view returns (uint256 credit) {
         address provider = market.providerAt(index);
         credit = escrow.creditOf(provider);
-        assertEq(credit, market.earned(index) - market.swept(index), "credit");
-        assertEq(escrow.accumulatorOf(provider), market.accumulator(index), "accumulator");
-        assertEq(escrow.payoutOf(provider), market.payout(index), "payout address");
+        assertEq(credit, market.earned(index) - market.swept(index), "E8");
+        assertEq(escrow.accumulatorOf(provider), market.accumulator(index), "E9");
+        assertEq(escrow.payoutOf(provider), market.payout(index), "E10");
+        uint256 slot = uint256(vm.load(address(escrow), keccak256(abi.encode(provider, 3))));
+        uint256 payout = uint160(market.payout(index));
+        assertEq(slot, credit == 0 ? 0 : credit | payout << 96, "E11");
     }
 
     /// @dev In the end everybody leaves: every promise is paid in full, the rest goes home, and only gifts stay.
@@ -88,10 +97,42 @@ contract EscrowInvariants is Funding {
         for (uint256 i = 0; i < market.CHANNELS(); ++i) {
             market.unlock(i);
         }
-        assertEq(usdc.balanceOf(address(escrow)), market.donated());
+        assertEq(usdc.balanceOf(address(escrow)), market.donated(), "E18");
         Book[] memory books = market.books();
         for (uint256 i = 0; i < books.length; ++i) {
-            assertEq(books[i].claimed + books[i].refunded, books[i].deposited, "nothing is left over");
+            assertEq(books[i].claimed + books[i].refunded, books[i].deposited, "E18");
         }
+    }
+}
+
+/// @notice The same market with a token that calls somebody in the middle of each transfer, as ERC-777 does.
+contract HookedEscrowInvariants is EscrowInvariants {
+    function newUsdc() internal override returns (TestUSDC) {
+        return new HookUSDC();
+    }
+
+    function setUp() public override {
+        super.setUp();
+        bytes4[] memory actions = new bytes4[](4);
+        for (uint256 i = 0; i < actions.length; ++i) {
+            actions[i] = RelayMarket.reenter.selector;
+        }
+        targetSelector(FuzzSelector(address(market), actions));
+    }
+
+    /// @dev E19 would hold of a token that never calls.
+    function test_the_token_calls_in_the_middle_of_a_transfer() public {
+        HookUSDC token = HookUSDC(address(usdc));
+        token.setHook(address(escrow), abi.encodeCall(escrow.minLock, ()));
+        lockAsAlice(MIN_LOCK);
+        assertEq(token.successes(), 1, "a call that is allowed");
+        market.reenter(2);
+        lockAsAlice(MIN_LOCK);
+        assertEq(token.attempts(), 2);
+        assertEq(token.successes(), 1, "a lock is not");
+    }
+
+    function checkMore() internal view override {
+        assertEq(HookUSDC(address(usdc)).successes(), 0, "E19");
     }
 }

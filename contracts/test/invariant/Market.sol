@@ -128,8 +128,8 @@ contract Market is CommonBase, StdUtils {
         uint256 amount = earned[provider] - swept[provider];
         if (amount == 0) return;
         uint256 before = usdc.balanceOf(payout[provider]);
-        check(escrow.sweep(_providers[provider].addr) == amount, "a sweep sends the credit");
-        check(usdc.balanceOf(payout[provider]) == before + amount, "to the payout address");
+        check(escrow.sweep(_providers[provider].addr) == amount, "E12: a sweep sends the credit");
+        check(usdc.balanceOf(payout[provider]) == before + amount, "E12: to the payout address");
         swept[provider] += amount;
     }
 
@@ -176,7 +176,7 @@ contract Market is CommonBase, StdUtils {
         if (book.unlockAt == 0) return;
         if (block.timestamp < book.unlockAt) {
             try escrow.unlock(book.payer, providerOf(book), book.signer) {
-                check(false, "no unlock before its time");
+                check(false, "E13: no unlock before its time");
             } catch {}
             return;
         }
@@ -184,7 +184,7 @@ contract Market is CommonBase, StdUtils {
         uint256 refund = lockedOf(book) - book.claimed;
         uint256 before = usdc.balanceOf(book.payer);
         escrow.unlock(book.payer, providerOf(book), book.signer);
-        check(usdc.balanceOf(book.payer) == before + refund, "an unlock refunds the payer");
+        check(usdc.balanceOf(book.payer) == before + refund, "E14: an unlock refunds the payer");
         book.refunded += refund;
         book.unlockAt = 0;
     }
@@ -207,7 +207,7 @@ contract Market is CommonBase, StdUtils {
         book.refunded += lockedOf(book) - (total > book.claimed ? total : book.claimed);
         book.unlockAt = 0;
         try escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs) {
-            check(false, "a release works once");
+            check(false, "E15: a release works once");
         } catch {}
     }
 
@@ -314,7 +314,7 @@ contract Market is CommonBase, StdUtils {
     function submit(uint256 provider, bytes memory rows, uint256 owed) private {
         address operator = _providers[provider].addr;
         vm.recordLogs();
-        check(escrow.claim(operator, rows) == owed, "a claim credits what the books say");
+        check(escrow.claim(operator, rows) == owed, "E16: a claim credits what the books say");
         Vm.Log[] memory logs = vm.getRecordedLogs();
         uint256 tested;
         for (uint256 i = 0; i < logs.length; ++i) {
@@ -326,7 +326,7 @@ contract Market is CommonBase, StdUtils {
             accumulator[provider] =
                 keccak256(bytes.concat(voucherDigest(payer, operator, total, count, root), accumulator[provider]));
         }
-        check(tested == rows.length / 132, "every row has its event");
+        check(tested == rows.length / 132, "E16: every row has its event");
         earned[provider] += owed;
     }
 

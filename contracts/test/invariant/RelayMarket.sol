@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {RowenEscrow} from "../../src/RowenEscrow.sol";
 import {Lock, LockPart} from "../../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
+import {HookUSDC} from "../Tokens.sol";
 import {Book, Market} from "./Market.sol";
 
 /// @notice What a payer's signature is for.
@@ -127,6 +128,27 @@ contract RelayMarket is Market {
         second.deposited += MIN_LOCK;
     }
 
+    // ---- The token ----
+
+    /// @notice Has the token call the escrow in the middle of the next transfer: with everything that moves tokens, or is
+    /// somebody else's to decide. The token itself has no channel, no credit and no bond.
+    function reenter(uint256 seed) external {
+        (Book storage book, uint256 index) = pick(seed >> 8);
+        address provider = providerOf(book);
+        bytes[9] memory calls;
+        calls[0] = abi.encodeCall(escrow.sweep, (provider));
+        calls[1] = abi.encodeCall(escrow.unlock, (book.payer, provider, book.signer));
+        calls[2] = abi.encodeCall(escrow.lock, (provider, book.signer, MIN_LOCK));
+        calls[3] = abi.encodeCall(escrow.requestUnlock, (provider, book.signer));
+        calls[4] = abi.encodeCall(escrow.cancelUnlock, (provider, book.signer));
+        calls[5] = abi.encodeCall(escrow.vetoPayout, (provider));
+        calls[6] = abi.encodeCall(escrow.lockMany, (new LockPart[](1)));
+        calls[7] = abi.encodeCall(escrow.claim, (provider, new bytes(131)));
+        // A signature that would count if it came by itself.
+        calls[8] = _wishes.length == 0 ? calls[0] : callOf(_wishes[index % _wishes.length]);
+        HookUSDC(address(usdc)).setHook(address(escrow), calls[seed % 9]);
+    }
+
     // ---- The senders ----
 
     /// @notice Sends any signature there is, used or not, late or not; it counts if and only if the payer would want it.
@@ -147,7 +169,7 @@ contract RelayMarket is Market {
         Book storage book = _books[wish_.book];
         bool isGood = !wish_.isUsed && isInTime(wish_) && fits(wish_, book);
         (bool done,) = address(escrow).call(callOf(wish_));
-        check(done == isGood, "a signature counts exactly once, in time, and where it fits");
+        check(done == isGood, "E17: a signature counts exactly once, in time, and where it fits");
         if (!done) return;
         wish_.isUsed = true;
         if (wish_.way == Way.RequestUnlock) book.unlockAt = block.timestamp + escrow.unlockDelay();

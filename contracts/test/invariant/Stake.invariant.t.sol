@@ -5,6 +5,7 @@ import {RowenStake} from "../../src/RowenStake.sol";
 import {EscrowTest} from "../EscrowTest.sol";
 import {StakeBook, Stakes} from "./Stakes.sol";
 
+/// @notice The sentences of S1 … S12 are in the README beside this file.
 contract StakeInvariants is EscrowTest {
     RowenStake private stake;
     Stakes private stakes;
@@ -33,24 +34,24 @@ contract StakeInvariants is EscrowTest {
     /// @dev One campaign for all: each would make the same calls.
     function invariant_the_books_balance() public view {
         uint256 held = stakes.burned() + stakes.donated();
-        assertEq(stake.burned(), stakes.burned(), "burned");
+        assertEq(stake.burned(), stakes.burned(), "S2");
         for (uint256 i = 0; i < stakes.PROVIDERS(); ++i) {
             held += checkedProvider(i);
         }
-        assertEq(usdc.balanceOf(address(stake)), held, "solvency, to the unit: it holds the bonds and what was burned");
+        assertEq(usdc.balanceOf(address(stake)), held, "S1");
     }
 
     function checkedProvider(uint256 index) private view returns (uint256) {
         (StakeBook memory account, address provider) = stakes.accountAt(index);
         (uint96 amount, uint96 leaving, uint64 leaveAt) = stake.bonds(provider);
-        assertEq(amount, account.bonded, "amount");
-        assertEq(leaving, account.leaving, "leaving");
-        assertEq(leaveAt, account.leaveAt, "leaveAt");
-        assertLe(leaving, amount, "what leaves is a part");
-        assertEq(leaving == 0, leaveAt == 0, "a time if and only if something leaves");
-        assertEq(stake.activeOf(provider), amount - leaving, "active");
-        assertEq(account.withdrawn + account.slashed + amount, account.paidIn, "nothing appears or vanishes");
-        assertLe(3 * account.earnedByItself, account.slashed - account.earnedByItself, "slashing oneself never pays");
+        assertEq(amount, account.bonded, "S3");
+        assertEq(leaving, account.leaving, "S4");
+        assertEq(leaveAt, account.leaveAt, "S4");
+        assertLe(leaving, amount, "S5");
+        assertEq(leaving == 0, leaveAt == 0, "S6");
+        assertEq(stake.activeOf(provider), amount - leaving, "S7");
+        assertEq(account.withdrawn + account.slashed + amount, account.paidIn, "S8");
+        assertLe(3 * account.earnedByItself, account.slashed - account.earnedByItself, "S9");
         return amount;
     }
 }

@@ -81,11 +81,11 @@ contract Stakes is CommonBase, StdUtils {
         address provider = _providers[seed % PROVIDERS].addr;
         if (account.leaving == 0 || block.timestamp < account.leaveAt) {
             try stake.withdraw(provider) {
-                check(false, "nothing leaves unasked or early");
+                check(false, "S10: nothing leaves unasked or early");
             } catch {}
             return;
         }
-        check(stake.withdraw(provider) == account.leaving, "what was asked for leaves");
+        check(stake.withdraw(provider) == account.leaving, "S10: what was asked for leaves");
         account.bonded -= account.leaving;
         account.withdrawn += account.leaving;
         (account.leaving, account.leaveAt) = (0, 0);
@@ -113,9 +113,9 @@ contract Stakes is CommonBase, StdUtils {
         uint256 before = usdc.balanceOf(reporter);
         vm.prank(reporter);
         (bool done,) = address(stake).call(call);
-        check(done == (taken != 0), "a proof counts until its penalty is paid, and while there is a bond");
+        check(done == (taken != 0), "S11: a proof counts until its penalty is paid, and while there is a bond");
         reward = usdc.balanceOf(reporter) - before;
-        if (done) check(3 * reward <= taken - reward && reward < taken - reward, "more is burned than paid");
+        if (done) check(3 * reward <= taken - reward && reward < taken - reward, "S9: more is burned than paid");
         burned += taken - reward;
     }
 
@@ -146,7 +146,7 @@ contract Stakes is CommonBase, StdUtils {
         calls[4] = abi.encodeCall(stake.slashEquivocation, (PAYER, provider, SESSION, honest, sign(other, 0xbad)));
         calls[5] = abi.encodeCall(stake.slashEquivocation, (address(1), provider, SESSION, honest, sign(other, key)));
         (bool done,) = address(stake).call(calls[kind % 6]);
-        check(!done, "what proves nothing costs nothing");
+        check(!done, "S12: what proves nothing costs nothing");
     }
 
     function donate(uint256 amount) external {
