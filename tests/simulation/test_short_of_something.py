@@ -147,3 +147,19 @@ async def test_a_cap_below_any_answer_is_for_a_person_to_raise(
         await first.kill()
         with pytest.raises(UserError, match="max_cost"):
             await answered(client, max_cost=max_cost)
+
+
+async def test_a_channel_that_is_being_closed_is_told_with_the_way_out(
+    autojump_clock: MockClock,
+) -> None:
+    """Asking again later would not help, so it is an error that a person mends."""
+    async with simulate(6) as world:
+        provider = await world.add_provider()
+        client = await world.add_client()
+        assert await answered(client)
+        wallet = FakeWallet(world.escrow, client.wallet.address)
+        await wallet.request_unlock(provider.key.address, client.key.address, intent="leave")
+        world.chain.mine(CONFIRMATIONS)
+        await trio.sleep(60)
+        with pytest.raises(UserError, match=r"channel close PROVIDER --unlock.*open it again"):
+            await answered(client)

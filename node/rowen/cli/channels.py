@@ -55,6 +55,8 @@ def open_channels(
             least = buyer.escrow.deployment.min_lock
             if amount < least:
                 raise UserError(f"a channel takes {dollars(least)} or more, not {dollars(amount)}")
+            for address in addresses:
+                _require_open(await buyer.channel(address))
             await _require_tokens(buyer, amount * len(addresses))
             if len(addresses) == 1:
                 way = Funding(by) if by else None
@@ -125,6 +127,15 @@ def close_channel(
         return Exit.OK
 
     return run_async(work)
+
+
+def _require_open(report: ChannelReport) -> None:
+    if report.unlock_at_s:
+        raise UserError(
+            f"the channel with {report.provider} is being closed: take its rest with `rowen "
+            f"channel close {report.provider} --unlock` from {_when(report.unlock_at_s)} on, and "
+            "open it again"
+        )
 
 
 async def _require_tokens(buyer: Buyer, amount: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import trio
 from msgspec.structs import replace
@@ -25,6 +25,15 @@ from rowen_scheduler.selection import Match, Preferences, Rejection
 
 if TYPE_CHECKING:
     from rowen.client.client import Client
+
+_ADVICE: Final = {
+    Reason.COST_ABOVE_MAX: "raise max_cost",
+    Reason.CHANNEL_UNLOCKING: (
+        "the channel is being closed; take its rest with `rowen channel close PROVIDER --unlock` "
+        "when it is due, and open it again"
+    ),
+}
+"""What a person can do about a refusal that the same question would meet again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Answer:
         self.parts: list[Part] = []
         self.finish: Finish | None = None
         self.attempts: list[Rejection] = []
-        self._too_dear: Refused | None = None
+        self._advised: Refused | None = None
 
     # --- what a developer reads
 
@@ -196,8 +205,8 @@ class Answer:
                 # This provider cannot go on; the next continues from the text we have.
                 self._current = None
                 self.attempts.append(Rejection(part.provider, str(error)))
-                if isinstance(error, Refused) and error.reason is Reason.COST_ABOVE_MAX:
-                    self._too_dear = self._too_dear or error
+                if isinstance(error, Refused) and error.reason in _ADVICE:
+                    self._advised = self._advised or error
                 continue
             if is_over:
                 self._current = None
@@ -261,8 +270,10 @@ class Answer:
             # With more money it would work, so that is what to say, whoever else was away.
             if no_money is not None:
                 raise no_money if not self.attempts else UserError(f"{no_money}\n{nobody}")
-            if self._too_dear is not None:
-                raise UserError(f"raise max_cost: {self._too_dear.detail}\n{nobody}")
+            if self._advised is not None:
+                raise UserError(
+                    f"{_ADVICE[self._advised.reason]}: {self._advised.detail}\n{nobody}"
+                )
         raise Unavailable(nobody)
 
     async def _order(self, match: Match) -> tuple[Account, Inbox, Part]:

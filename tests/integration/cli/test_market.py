@@ -228,3 +228,6 @@ def check_closing(developer: Path, operator: str) -> None:
     soon = rowen(developer, "channel", "close", operator, "--unlock", "--json")
     assert soon.code == 2
     assert "run the command again then" in soon.error()["message"]
+    more = rowen(developer, "channel", "open", operator, "1", "--json")
+    assert more.code == 2
+    assert "open it again" in more.error()["message"]
