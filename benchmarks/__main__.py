@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import computing, journal, streaming
+from benchmarks import computing, embedded, journal, streaming
 from benchmarks.compare import Row
 from benchmarks.table import table, to_json
 
@@ -17,6 +17,7 @@ BENCHES: dict[str, Callable[[float], list[Row]]] = {
     "journal": journal.durable_vouchers,
     "chunk": computing.chunk,
     "stream": streaming.measure,
+    "engine": embedded.measure,
 }
 
 SECONDS = 8.0

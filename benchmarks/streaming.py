@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import trio
 
 from benchmarks.compare import Pair, Row, row_of
 from benchmarks.side import Load, Took
@@ -29,10 +32,13 @@ def measure(seconds: float) -> list[Row]:
     short = Load(streams=4, jobs=max(1, int(20 * turn_s)), tokens=1)
     with ExitStack() as stack:
         # All at once: what takes time is importing.
-        servers = {kind: _Side(kind, "server") for kind in ("rowen", *BASELINES)}
+        servers = {kind: Side("benchmarks.side", kind, "server") for kind in ("rowen", *BASELINES)}
         for server in servers.values():
             stack.callback(server.close)
-        clients = {kind: _Side(kind, "client", side.ready()) for kind, side in servers.items()}
+        clients = {
+            kind: Side("benchmarks.side", kind, "client", side.ready())
+            for kind, side in servers.items()
+        }
         for client in clients.values():
             stack.callback(client.close)
             client.ready()
@@ -91,12 +97,19 @@ def _cpu(took: Took, load: Load) -> float:
     return spent_ns / took.tokens / (1e6 if load.tokens == 1 else 1e3)
 
 
-class _Side:
+async def answer_parent(greeting: Any, answer: Callable[[Any], Awaitable[Any]]) -> None:
+    """In the process: says the greeting, then one line to each of the parent's until they end."""
+    print(msgspec.json.encode(greeting).decode(), flush=True)
+    async for line in trio.wrap_file(sys.stdin):
+        print(msgspec.json.encode(await answer(json.loads(line))).decode(), flush=True)
+
+
+class Side:
     """A process and the pipe to it."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.side", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -109,10 +122,28 @@ class _Side:
 
     def ask(self, request: Any) -> Any:
         """One line there, one line back."""
+        self.send(request)
+        return self._next()
+
+    def send(self, request: Any) -> None:
+        """One line there; ``receive`` gets the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
+
+    def has_answered(self, wait_s: float) -> bool:
+        """Whether an answer came, or the process ended, within this time."""
+        assert self._process.stdout is not None
+        return bool(select.select([self._process.stdout.fileno()], [], [], wait_s)[0])
+
+    def receive(self) -> Any:
+        """The answer to what was sent."""
         return self._next()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
 
     def _next(self) -> Any:
         assert self._process.stdout is not None
@@ -138,7 +169,7 @@ class _Side:
 class _Duo:
     """A server and its client."""
 
-    def __init__(self, server: _Side, client: _Side) -> None:
+    def __init__(self, server: Side, client: Side) -> None:
         self._server = server
         self._client = client
 

@@ -71,11 +71,11 @@ async def rowen_server() -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
     """A provider."""
     engine = StampingEngine()
     async with AsyncExitStack() as stack:
-        journal = await _journal(stack)
+        journal, _ = await scratch_journal(stack)
         network = await stack.enter_async_context(
             open_network(trade.PROVIDER.secret, listen=[LOOPBACK])
         )
-        escrow = _escrow()
+        escrow = local_escrow()
         node = Provider(
             key=trade.PROVIDER,
             domain=escrow.deployment.domain,
@@ -110,13 +110,13 @@ async def rowen_server() -> AsyncIterator[tuple[Any, Callable[[Any], None]]]:
 async def rowen_client(address: str) -> AsyncIterator[Client]:
     """A client with a channel."""
     async with AsyncExitStack() as stack:
-        journal = await _journal(stack)
+        journal, _ = await scratch_journal(stack)
         network = await stack.enter_async_context(open_network(trade.SESSION.secret))
         buyer = await stack.enter_async_context(
             open_client(
                 key=trade.SESSION,
                 network=network,
-                escrow=_escrow(),
+                escrow=local_escrow(),
                 journal=journal,
                 settings=ClientSettings(payer=trade.PAYER, providers=(address,), confirmations=0),
             )
@@ -146,13 +146,15 @@ async def rowen_client(address: str) -> AsyncIterator[Client]:
         yield run
 
 
-async def _journal(stack: AsyncExitStack) -> SqliteJournal:
+async def scratch_journal(stack: AsyncExitStack) -> tuple[SqliteJournal, Path]:
+    """A journal on disk, and the directory that goes with the stack."""
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    directory = stack.enter_context(tempfile.TemporaryDirectory(dir=SCRATCH))
-    return await stack.enter_async_context(open_journal(Path(directory) / "journal", bytes(32)))
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=SCRATCH)))
+    journal = await stack.enter_async_context(open_journal(directory / "journal", bytes(32)))
+    return journal, directory
 
 
-def _escrow() -> FakeEscrow:
+def local_escrow() -> FakeEscrow:
     """The same chain in both processes: it follows from constants."""
     chain = FakeChain()
     chain.mint(trade.PAYER, DEPOSIT)

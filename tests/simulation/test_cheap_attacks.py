@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -15,7 +17,9 @@ from rowen.p2p.session import open_session
 from rowen.protocol import messages
 from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
 from rowen.protocol.errors import Reason, Unavailable
+from rowen.protocol.framing import FRAME_BYTES_MAX
 from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.statements import Receipt
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import (
@@ -178,3 +182,53 @@ async def test_many_clients_together_cost_no_more_than_the_total(autojump_clock:
         client = await world.add_client()
         assert client.client is not None
         assert await client.client.chat("hello", model=SCRIPTED.model, max_cost=5_000).read()
+
+
+async def test_identities_that_only_connect_do_not_keep_a_client_out(
+    autojump_clock: MockClock,
+) -> None:
+    """Eight of them could once hold every session; those that name no channel give way."""
+    async with simulate(1) as world:
+        settings = ProviderSettings(
+            confirmations=CONFIRMATIONS, sessions_max=16, sessions_per_peer_max=4
+        )
+        provider = await world.add_provider(settings=settings)
+        client = await world.add_client()
+        assert client.client is not None
+        async with AsyncExitStack() as stack:
+            for _ in range(8):
+                stranger = world.hub.network(world.rng.randbytes(32))
+                for _ in range(4):
+                    stream = await stranger.dial(provider.network.addresses[0])
+                    await stack.enter_async_context(open_session(stream, PATIENCE))
+            answer = client.client.chat("hello", model=SCRIPTED.model, max_cost=5_000)
+            assert await answer.read()
+
+
+async def test_a_segment_longer_than_a_frame_is_delivered_again(
+    autojump_clock: MockClock,
+) -> None:
+    """The line breaks before the client pays for it; it comes back in parts."""
+    words = " ".join("ü" * 250 for _ in range(5_000))
+    info = replace(SCRIPTED, context_units=100_000)
+    engine = ScriptedEngine(words, piece_units=500, delay_s=0.01, info=info)
+    free = Prices(input=0, cached=0, output=1, request=1)
+    async with market(engine, free) as (world, client, provider):
+        async with talk(world, client, provider) as hand:
+            await hand.attach()
+            await hand.submit(*hand.order(output_units_max=4_096))
+            received = ""
+            while len(received.encode()) < 3 * FRAME_BYTES_MAX // 2:
+                received += (await hand.hear_until(messages.Chunk)).text
+        async with talk(world, client, provider) as hand:
+            await hand.attach()
+            again = ""
+            while not isinstance(said := await hand.hear(), messages.Bill):
+                if isinstance(said, messages.Chunk):
+                    assert said.at == len(again.encode())
+                    again += said.text
+        assert len(again.encode()) > FRAME_BYTES_MAX
+        assert again.startswith(received)
+        assert words.startswith(again)
+        receipt = Receipt.decode(said.receipt.words)
+        assert receipt.output_hash == sha256(again.encode()).digest()

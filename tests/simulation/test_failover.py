@@ -70,6 +70,25 @@ async def test_a_provider_that_refuses_reserves_nothing(autojump_clock: MockCloc
         assert amounts[0] == amounts[1] > 750
 
 
+async def test_an_answer_that_is_all_there_needs_no_other_provider(
+    autojump_clock: MockClock,
+) -> None:
+    """Its provider vanished with the last token, before it could say that it was the last."""
+    async with simulate(1) as world:
+        provider = await world.add_provider(ScriptedEngine(delay_s=0.2))
+        client = await world.add_client()
+        assert client.client is not None
+        async with client.client.chat(
+            "hi", model=SCRIPTED.model, max_cost=1_500, max_output=5
+        ) as answer:
+            async for _ in answer:
+                if answer.output_units == 5:
+                    await provider.kill()
+        assert answer.finish is Finish.LENGTH
+        assert answer.output_units == 5
+        assert not answer.receipt
+
+
 async def test_an_order_is_not_journaled_without_a_session_to_send_it_on(
     autojump_clock: MockClock,
 ) -> None:

@@ -8,9 +8,10 @@ from benchmarks.__main__ import BENCHES, main
 from benchmarks.compare import Pair, Row, row_of
 from benchmarks.table import table
 
-# Six processes that import libp2p: seconds of CPU time before anything is measured.
+# Processes that import libp2p: seconds of CPU time before anything is measured.
 NAMES = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "stream" else name for name in BENCHES
+    pytest.param(name, marks=pytest.mark.slow) if name in ("stream", "engine") else name
+    for name in BENCHES
 ]
 
 

@@ -186,6 +186,10 @@ class Answer:
         """The next text, or None at the end; changes provider when one cannot go on."""
         while self.finish is None:
             if self._current is None:
+                if self.output_units >= self._request.max_output:
+                    # The last provider vanished, but not before all that was asked for was here.
+                    self.finish = Finish.LENGTH
+                    return None
                 await self._start()
             assert self._current is not None
             _, inbox, part = self._current

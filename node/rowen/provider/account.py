@@ -31,6 +31,8 @@ from rowen.store.base import (
 )
 
 LEAVE_S = 10.0
+PART_CHARS = 128 * 1024
+"""Of a text sent again in one message: in UTF-8 half a frame at most."""
 
 
 def _order_kept(state: SellerChannel, job: seller.Job, submit: messages.Submit) -> OrderKept:
@@ -201,10 +203,14 @@ class Account:
         for receipt in kept:
             at = starts[receipt.job_id]
             units = Receipt.decode(receipt.receipt.words).output_units
-            chunk = messages.Chunk(receipt.job_id, at, units, receipt.text)
+            # A segment may be longer than a frame; its reading is told with each part.
+            for first in range(0, max(1, len(receipt.text)), PART_CHARS):
+                text = receipt.text[first : first + PART_CHARS]
+                frames.append(messages.encode(messages.Chunk(receipt.job_id, at, units, text)))
+                at += len(text.encode())
             bill = messages.Bill(receipt.receipt, receipt.job_id, receipt.finish, receipt.detail)
-            frames += [messages.encode(chunk), messages.encode(bill)]
-            starts[receipt.job_id] = at + len(receipt.text.encode())
+            frames.append(messages.encode(bill))
+            starts[receipt.job_id] = at
         return frames
 
     # --- jobs

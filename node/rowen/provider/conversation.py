@@ -23,6 +23,7 @@ from rowen.protocol.statements import Order
 from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books
 from rowen.provider.metering import Meters
+from rowen.provider.seats import Seat
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Place, Shelf, Stock
 from rowen.provider.tally import Tally
@@ -60,8 +61,9 @@ class Shop(Protocol):
 class Conversation:
     """Serves one session until the client leaves or breaks the protocol."""
 
-    def __init__(self, session: Session, shop: Shop) -> None:
+    def __init__(self, session: Session, shop: Shop, seat: Seat) -> None:
         self._session = session
+        self._seat = seat
         self._shop = shop
         self._signer = address_of_peer_id(session.peer_id)
         self._pending = 0
@@ -80,6 +82,7 @@ class Conversation:
         if found is None:
             return
         account, attach = found
+        self._seat.is_paying = True
         await account.displace()
         with trio.CancelScope() as scope:
             account.lead(scope)

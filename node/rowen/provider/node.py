@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -22,6 +21,7 @@ from rowen.provider.books import Books
 from rowen.provider.conversation import Conversation
 from rowen.provider.metering import Meters
 from rowen.provider.price_list import Plan, PriceList, fixed
+from rowen.provider.seats import Seats
 from rowen.provider.settings import ProviderSettings
 from rowen.provider.stock import Stock, Ware
 from rowen.provider.tally import Tally
@@ -81,7 +81,7 @@ class Provider:
         self._network = network
         self._patience = patience
         self._greeting: tuple[int, tuple[Variant, ...], Hello] | None = None
-        self._peer_to_sessions: Counter[str] = Counter()
+        self._seats = Seats(settings.sessions_max, settings.sessions_per_peer_max)
         self._broken = trio.Event()
         self._broken_by: BaseExceptionGroup[Exception] | None = None
 
@@ -123,7 +123,7 @@ class Provider:
     @property
     def sessions(self) -> int:
         """Clients connected now."""
-        return self._peer_to_sessions.total()
+        return len(self._seats)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -183,17 +183,14 @@ class Provider:
         return known[2]
 
     async def _serve(self, stream: Stream) -> None:
-        peer = stream.peer_id
-        if (
-            self.sessions >= self.settings.sessions_max
-            or self._peer_to_sessions[peer] >= self.settings.sessions_per_peer_max
-        ):
+        seat = self._seats.take(stream.peer_id)
+        if seat is None:
             await stream.reset()
             return
-        self._peer_to_sessions[peer] += 1
         try:
-            async with open_session(stream, self._patience) as session:
-                await Conversation(session, self).run()
+            with seat.scope:
+                async with open_session(stream, self._patience) as session:
+                    await Conversation(session, self, seat).run()
         except* (JournalFailed, AssertionError, Contradiction) as group:
             # Without its disk, or with one of its own rules broken, a node must not serve.
             self._broken_by = group
@@ -202,10 +199,7 @@ class Provider:
             # One client's fault or bad line; the others go on.
             log.info("session ended", peer_id=stream.peer_id, why=str(_first(group)))
         finally:
-            self._peer_to_sessions[peer] -= 1
-            if not self._peer_to_sessions[peer]:
-                # Nothing is remembered of a peer that has gone.
-                del self._peer_to_sessions[peer]
+            self._seats.give_back(seat)
 
 
 def _first(error: BaseException) -> BaseException:
