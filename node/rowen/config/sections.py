@@ -187,6 +187,8 @@ class GpuConfig:
         sm_percent: Load of the cores by others that counts as your work.
         codec_percent: The same of encoder and decoder.
         ignore: Programs whose work you do not mind, such as ``Xorg``.
+        engines: Programs that work for this node alone although it did not start them, and that
+            do not answer at a port of this machine themselves, such as workers of Ray.
         transcoders: Programs whose work is yours, where the processor is watched.
         overrides: Other settings for single GPUs, such as
             ``GPU-1a2b… reserve_mib=8192 hours="22:00-07:00"``.
@@ -205,6 +207,7 @@ class GpuConfig:
     sm_percent: int = 5
     codec_percent: int = 1
     ignore: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     transcoders: tuple[str, ...] = (
         "ffmpeg",
         "HandBrakeCLI",

@@ -95,16 +95,17 @@ def _kernels(
         if theirs >= limits.sm_percent:
             pids = _pids(one.pid for one in busy)
             return OwnerWorks(Why.COMPUTE, f"{theirs} % of the GPU by process {pids}")
-        return None
-    if foreign:
+    elif foreign:
         # Beside a foreign process, load without a name could be anybody's, so also our own job
         # would end the lease that it was let in by.
         pids = _pids(one.pid for one in foreign)
         return Withheld(Why.BLIND, f"the driver does not say how busy process {pids} is")
-    assert sample.processes is not None
-    theirs = 0 if sample.processes else _work(sample.load)
-    if theirs >= limits.sm_percent:
-        return OwnerWorks(Why.COMPUTE, f"{theirs} % of the GPU by nobody the driver names")
+    if sample.processes or sample.process_loads:
+        return None
+    # Inside a container the driver may name nobody, however many are at work.
+    unnamed = _work(sample.load)
+    if unnamed >= limits.sm_percent:
+        return OwnerWorks(Why.COMPUTE, f"{unnamed} % of the GPU by nobody the driver names")
     return None
 
 

@@ -86,6 +86,22 @@ def _descends(pid: int, roots: Collection[int]) -> bool:
         return False
 
 
+def listening(ports: Collection[int]) -> frozenset[int]:
+    """Processes that take connections at these TCP ports, as far as they can be seen."""
+    if not ports:
+        return frozenset()
+    try:
+        found = psutil.net_connections(kind="tcp")
+    except psutil.Error:
+        # Other systems than Linux tell this to root alone.
+        return frozenset()
+    return frozenset(
+        one.pid
+        for one in found
+        if one.pid is not None and one.status == psutil.CONN_LISTEN and one.laddr.port in ports
+    )
+
+
 def named(pids: Iterable[int], names: Collection[str]) -> frozenset[int]:
     """Those of ``pids`` whose program has one of these names."""
     wanted = {name[:NAME_LENGTH] for name in names}

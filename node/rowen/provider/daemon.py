@@ -20,7 +20,7 @@ from rowen.protocol.ids import format_address
 from rowen.provider.account import Account
 from rowen.provider.backlog import Backlog
 from rowen.provider.control import Answerer, serve_control
-from rowen.provider.engines import open_wares
+from rowen.provider.engines import open_wares, ports_of
 from rowen.provider.floors import require_prices
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
@@ -246,7 +246,9 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
         require_time_to_claim(
             till.escrow.deployment.unlock_delay_s, config.provider.claim_interval_s
         )
-        leases = await stack.enter_async_context(open_leases(home, config.gpu))
+        leases = await stack.enter_async_context(
+            open_leases(home, config.gpu, ports=ports_of(config))
+        )
         wares = await stack.enter_async_context(open_wares(home, config))
         require_prices(home, config, wares)
         network = await stack.enter_async_context(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rowen.config import Config, EngineConfig
 from rowen.engine.base import Engine
@@ -44,6 +45,14 @@ async def open_wares(home: Home, config: Config) -> AsyncIterator[list[Ware]]:
             )
         _check_differ(wares)
         yield wares
+
+
+def ports_of(config: Config) -> frozenset[int]:
+    """Where engines answer on this machine that the owner started: their work is ours."""
+    attached = [urlsplit(one.url) for one in config.engines.values() if not one.command]
+    return frozenset(
+        (url.port or 80) for url in attached if url.hostname in ("127.0.0.1", "localhost", "::1")
+    )
 
 
 def prices_of(config: Config) -> Prices:

@@ -16,7 +16,7 @@ import trio
 from rowen.gpu.base import GpuProbe, Sample
 from rowen.gpu.energy import EnergyMeter
 from rowen.gpu.judging import judge
-from rowen.gpu.processes import named, ours
+from rowen.gpu.processes import listening, named, ours
 from rowen.protocol.errors import Unavailable
 from rowen.provider.metering import Meters
 from rowen.provider.policy import Policy
@@ -42,6 +42,7 @@ LOOK_S = 1.0
 LOOK_S_MAX = 2.0
 """A driver that does not answer for so long is lost."""
 OBEY_S = 5.0
+LISTED_S = 10.0
 PAUSED_RETRY_MS = 10 * 60_000
 
 _FOR_CLIENTS = {
@@ -103,26 +104,50 @@ class Whose:
 Identify = Callable[[frozenset[int], Collection[str]], Awaitable[Whose]]
 
 
-def identified_by(roots: Callable[[], Collection[int]] = tuple) -> Identify:
+class Identifier:
     """Asks the system whose processes are whose.
 
+    Ours are this process and all it started; and engines that it did not start, which are known
+    by the port where they answer, or by name.
+
     Args:
-        roots: Processes that are ours beside this one: engines that the node did not start.
+        ports: Where engines answer that the owner started.
+        engines: Names of programs that work for this node alone.
+        me: This process, unless told otherwise.
     """
-    limiter = trio.CapacityLimiter(1)
 
-    def ask(pids: frozenset[int], ignore: Collection[str]) -> Whose:
-        own = ours(pids, {os.getpid(), *roots()})
-        return Whose(own, named(pids - own, ignore))
+    def __init__(
+        self, ports: Collection[int] = (), engines: Collection[str] = (), *, me: int = 0
+    ) -> None:
+        self._me = me or os.getpid()
+        self._ports = frozenset(ports)
+        self._engines = tuple(engines)
+        self._limiter = trio.CapacityLimiter(1)
+        self._pids: frozenset[int] = frozenset()
+        self._listening: frozenset[int] = frozenset()
+        self._listed_at = -LISTED_S
 
-    async def identify(pids: frozenset[int], ignore: Collection[str]) -> Whose:
+    async def __call__(self, pids: frozenset[int], ignore: Collection[str]) -> Whose:
+        """Whose processes these are."""
         if not pids:
             return Whose((), ())
         return await trio.to_thread.run_sync(
-            ask, pids, ignore, abandon_on_cancel=True, limiter=limiter
+            self._ask,
+            pids,
+            ignore,
+            trio.current_time(),
+            abandon_on_cancel=True,
+            limiter=self._limiter,
         )
 
-    return identify
+    def _ask(self, pids: frozenset[int], ignore: Collection[str], now_s: float) -> Whose:
+        if pids != self._pids or now_s - self._listed_at > LISTED_S:
+            # Takes longer than all else together, and changes when an engine is started anew.
+            self._listening = listening(self._ports)
+            self._pids, self._listed_at = pids, now_s
+        own = ours(pids, {self._me, *self._listening})
+        own |= named(pids - own, self._engines)
+        return Whose(own, named(pids - own, ignore))
 
 
 def pids_of(sample: Sample) -> frozenset[int]:
@@ -185,7 +210,7 @@ class Leases:
         self._probe = probe
         self._patience = patience or Patience()
         self._minute_of_week = minute_of_week
-        self._identify = identify or identified_by()
+        self._identify = identify or Identifier()
         self._occupancies: list[Occupancy] = []
         self._lock = trio.Lock()
 

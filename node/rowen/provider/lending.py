@@ -16,7 +16,7 @@ from rowen.gpu.base import GpuInfo, GpuProbe, Sample
 from rowen.home import Home
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.provider.lease_reports import LeaseReport, report_leases
-from rowen.provider.leases import Leases, Switch
+from rowen.provider.leases import Identifier, Leases, Switch
 from rowen.provider.policy import UNWATCHED, Policy, policy_of, wall_clock
 from rowen.provider.tenants import Patience
 from rowen_scheduler.placement import LeaseRules
@@ -149,8 +149,15 @@ async def open_probe(config: GpuConfig) -> AsyncIterator[tuple[GpuProbe, tuple[G
 
 
 @asynccontextmanager
-async def open_leases(home: Home, config: GpuConfig) -> AsyncIterator[Leases]:
+async def open_leases(
+    home: Home, config: GpuConfig, *, ports: Collection[int] = ()
+) -> AsyncIterator[Leases]:
     """The leases of this machine.
+
+    Args:
+        home: Where the owner's switch is remembered.
+        config: The owner's rules.
+        ports: Where engines answer that the owner started for this node.
 
     Raises:
         UserError: The settings contradict each other, or this machine.
@@ -176,6 +183,7 @@ async def open_leases(home: Home, config: GpuConfig) -> AsyncIterator[Leases]:
             patience=Patience(end_s=config.end_s, release_s=config.release_s),
             minute_of_week=minute_of_week,
             switch=switch,
+            identify=Identifier(ports, config.engines),
             has_gpu=lent[0].uuid not in (CPU, NODE),
         )
 

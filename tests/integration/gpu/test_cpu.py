@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from rowen.gpu.base import ProcessLoad, Sample
 from rowen.gpu.cpu import UUID, CpuProbe
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.statements import EnergySource
+from rowen.provider.leases import Identifier
 
 
 @contextmanager
@@ -33,6 +35,10 @@ def program(name: str, code: str, at: Path) -> Iterator[subprocess.Popen[bytes]]
     finally:
         child.kill()
         child.communicate()
+
+
+NOBODY = 2**22 + 1
+"""More than a process id can be."""
 
 
 def load_of(sample: Sample, pid: int) -> ProcessLoad | None:
@@ -114,14 +120,40 @@ def test_children_of_children_are_ours_and_others_are_not() -> None:
         below = psutil.Process(child.pid)
         while not (grandchildren := below.children()):
             os.sched_yield()
-        pids = [child.pid, grandchildren[0].pid, os.getppid(), 2**22 + 1]
+        pids = [child.pid, grandchildren[0].pid, os.getppid(), NOBODY]
         assert processes.ours(pids, {os.getpid()}) == {child.pid, grandchildren[0].pid}
         assert processes.ours(pids, {child.pid}) == {child.pid, grandchildren[0].pid}
         name = psutil.Process().name()
-        assert os.getpid() in processes.named([os.getpid(), 2**22 + 1], [name])
+        assert os.getpid() in processes.named([os.getpid(), NOBODY], [name])
         assert not processes.named([os.getpid()], [])
     finally:
         child.communicate()
+
+
+SERVE = """
+import socket, subprocess, sys
+server = socket.create_server(("127.0.0.1", 0))
+worker = subprocess.Popen([sys.executable, "-S", "-c", "input()"])
+print(server.getsockname()[1], worker.pid, flush=True)
+worker.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others tell who listens to root alone")
+async def test_an_engine_that_its_owner_started_is_known_by_its_port(tmp_path: Path) -> None:
+    """Also what it started itself, such as the workers that hold the GPU."""
+    with program("engine", SERVE, tmp_path) as engine:
+        assert engine.stdout is not None
+        told = await trio.to_thread.run_sync(engine.stdout.readline)
+        port, worker = map(int, told.split())
+        pids = frozenset({engine.pid, worker})
+        stranger = partial(Identifier, me=NOBODY)
+        assert (await stranger()(pids, ())).own == frozenset()
+        assert (await stranger(ports=[port])(pids, ())).own == pids
+        found = await stranger(engines=["engine"])(pids, ["engine"])
+        assert (found.own, found.ignored) == (pids, frozenset())
+        assert (await stranger()(pids, ["engine"])).ignored == pids
+        assert (await Identifier()(pids, ())).own == pids
 
 
 def zone(powercap: Path, name: str, kind: str, energy_uj: int | None, range_uj: int) -> Path:

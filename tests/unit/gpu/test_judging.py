@@ -114,8 +114,12 @@ def test_without_process_accounting_nothing_is_leased_beside_a_foreign_process()
 
 
 def test_load_by_nobody_is_the_owners_unless_we_are_there() -> None:
-    sample = replace(QUIET, load=Load(sm=30), process_loads=None)
-    assert why(judged(sample)) is Why.COMPUTE
+    for loads in (None, ()):
+        sample = replace(QUIET, load=Load(sm=30), process_loads=loads)
+        assert why(judged(sample)) is Why.COMPUTE
+        # As in a container that does not see the host's processes.
+        assert judged(replace(sample, load=Load(sm=4))) == Clear()
+        assert judged(replace(sample, processes=(process(OURS),))) == Clear()
 
 
 def test_a_mig_card_is_judged_by_who_is_there() -> None:
