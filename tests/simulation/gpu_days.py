@@ -311,7 +311,8 @@ def live(day: Day, look: Look) -> Result:
     return result
 
 
-def _event(day: Day, second: int, world: GpuWorld, ours: bool, look: Look) -> Event:
+def show(day: Day, second: int, world: GpuWorld, *, ours: bool) -> None:
+    """Puts the world's only card where the script has it at a second, with our job or without."""
     spans = day.at(second)
     card = world.cards[0]
     merged: dict[int, Program] = {}
@@ -323,6 +324,12 @@ def _event(day: Day, second: int, world: GpuWorld, ours: bool, look: Look) -> Ev
     card.programs = list(merged.values())
     card.is_lost = any(span.what == "lost" for span in spans)
     world.is_driver_up = not any(span.what == "down" for span in spans)
+
+
+def _event(day: Day, second: int, world: GpuWorld, ours: bool, look: Look) -> Event:
+    spans = day.at(second)
+    card = world.cards[0]
+    show(day, second, world, ours=ours)
     world.pass_time(1)
     if any(span.what == "paused" for span in spans):
         return Withheld(Why.PAUSED)

@@ -1,6 +1,7 @@
 """Scripted days of transcoding, gaming, gaps, missing sensors and lost cards: no wrong lease."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -19,7 +20,10 @@ from tests.simulation.gpu_days import (
 )
 
 from rowen.gpu.base import Sample
-from rowen.testing.gpu import GpuWorld, Program, SimulatedProbe
+from rowen.gpu.energy import EnergyMeter
+from rowen.protocol.errors import Unavailable
+from rowen.protocol.statements import EnergySource
+from rowen.testing.gpu import Card, GpuWorld, Program, SimulatedProbe
 
 DAYS = 32
 
@@ -68,6 +72,52 @@ def test_the_days_hold_what_they_are_for() -> None:
     assert gaps > 1000
     assert preempted > 100
     assert 0.1 < lent / (DAYS * gpu_days.DAY_S / LOOK_S) < 0.9
+
+
+@pytest.mark.parametrize("number", range(DAYS))
+def test_every_joule_of_a_day_is_somebodys(number: int) -> None:
+    """Jobs, idling and the owner are the counter's difference, through losses and restarts.
+
+    The other sum is made from the card itself: all it drew between two looks that both saw it.
+    """
+    day = script(number)
+    card = Card(tells=day.tells, memory_bytes=24 << 30)
+    world = GpuWorld(card)
+    look, meter = simulated(), EnergyMeter()
+    expected_mj = jobs_mj = 0
+    seen: int | None = None
+    for second in day.changes():
+        gpu_days.show(day, second, world, ours=second % 2 == 0)
+        if any(span.what == "down" and span.begin == second for span in day.at(second)):
+            world.restart_driver()
+            gpu_days.show(day, second, world, ours=False)
+        with suppress(Unavailable):
+            look(world, card.uuid)
+        job = second.to_bytes(32, "big")
+        meter.begin(job, 100)
+        for wait_s in (1, 7):
+            world.pass_time(wait_s)
+            meter.worked(job, wait_s)
+            try:
+                sample = look(world, card.uuid)
+            except Unavailable:
+                meter.lose()
+                seen = None
+                continue
+            meter.look(sample, world.now_us // 1000, {gpu_days.OURS})
+            if seen is not None and sample.energy_mj is not None and sample.energy_mj >= seen:
+                expected_mj += sample.energy_mj - seen
+            seen = sample.energy_mj
+        jobs_mj += meter.end(job).energy_mj
+    totals = meter.totals
+    assert totals.idle_mj + totals.foreign_mj + totals.jobs_mj == totals.counter_mj
+    assert totals.jobs_mj == jobs_mj
+    if "energy" in day.tells:
+        assert meter.source is EnergySource.NVML_COUNTER
+        assert totals.counter_mj == expected_mj > 0
+    else:
+        assert meter.source is EnergySource.NVML_POWER
+        assert totals.counter_mj > 0
 
 
 def planted(**changes: object) -> Day:

@@ -18,7 +18,7 @@ from rowen.gpu.energy import EnergyMeter
 from rowen.gpu.judging import judge
 from rowen.gpu.processes import listening, named, ours
 from rowen.protocol.errors import Unavailable
-from rowen.provider.metering import Meters
+from rowen.provider.metering import FRESH_S, Meters
 from rowen.provider.policy import Policy
 from rowen.provider.tenants import Occupancy, Patience, Preemption, Stay, Tenant
 from rowen_scheduler.placement import (
@@ -206,7 +206,8 @@ class Leases:
         ]
         self.rules = rules
         self.switch = switch or Switch()
-        self.meters = Meters([gpu.meter for gpu in self.gpus], self.look)
+        fresh_s = FRESH_S if has_gpu else LOOK_S
+        self.meters = Meters([gpu.meter for gpu in self.gpus], self.look, fresh_s=fresh_s)
         self._probe = probe
         self._patience = patience or Patience()
         self._minute_of_week = minute_of_week
@@ -300,6 +301,8 @@ class Leases:
             gpu.meter.lose()
         else:
             gpu.meter.look(gpu.sample, round(trio.current_time() * 1000), whose.own)
+            if gpu.sample.xids:
+                log.warning("gpu reports critical errors", gpu=gpu.uuid, xids=gpu.sample.xids)
         if self.switch.is_paused(gpu.uuid):
             return Withheld(Why.PAUSED, "by `rowen pause`")
         if not gpu.policy.hours.is_open(self._minute_of_week()):

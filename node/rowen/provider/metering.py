@@ -21,16 +21,20 @@ class Meters:
     Args:
         meters: One for each GPU; none where nothing is metered.
         look: Looks at all of them now.
+        fresh_s: A look is not repeated sooner; where a look is dear, the last one has to do.
     """
 
     def __init__(
         self,
         meters: Sequence[EnergyMeter] = (),
         look: Callable[[], Awaitable[None]] | None = None,
+        *,
+        fresh_s: float = FRESH_S,
     ) -> None:
         self._meters = tuple(meters)
         self._look = look
-        self._looked_at = -FRESH_S
+        self._fresh_s = fresh_s
+        self._looked_at = -fresh_s
 
     @contextmanager
     def job(self, job: bytes, input_units: int) -> Iterator[None]:
@@ -54,7 +58,7 @@ class Meters:
         if self._look is None or not self._meters:
             return
         now = trio.current_time()
-        if now - self._looked_at >= FRESH_S:
+        if now - self._looked_at >= self._fresh_s:
             self._looked_at = now
             await self._look()
 

@@ -68,6 +68,8 @@ def make_home(path: Path, devnet: dict[str, Any], **settings: object) -> Path:
         "chain.rpc": (devnet["rpc"],),
         "chain.escrow": devnet["escrow"],
         "watch.listen": "127.0.0.1:0",
+        # The model runs on the processor; a GPU of the tester's has nothing to do with it.
+        "gpu.watch": "none",
     }
     write_settings(home, chain | {f"{k.replace('__', '.')}": v for k, v in settings.items()})
     trio.run(partial(make_keys, home, "a password for tests", scrypt_n=2))

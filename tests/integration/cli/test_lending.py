@@ -159,7 +159,8 @@ def test_a_node_watches_the_gpus_that_the_driver_tells_of(owner: Path, tmp_path:
     scenario.put(world.scenario())
     found = scenario.environment()
     names = ("LD_LIBRARY_PATH", "FAKE_NVML_SCENARIO")
-    driver = {name: found[name] for name in names} | {"ROWEN_GPU_HOLD_S": "1"}
+    driver = {name: found[name] for name in names}
+    driver |= {"ROWEN_GPU_WATCH": "auto", "ROWEN_GPU_HOLD_S": "1"}
     with running(owner, "serve", "--json", **driver) as serving:
         first_document(serving, "serve")
         lease = wait_until(owner, is_leased)

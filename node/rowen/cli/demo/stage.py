@@ -233,6 +233,8 @@ async def _start_one(
     values = _chain_values(devnet) | {
         "provider.listen": ("/ip4/127.0.0.1/tcp/0",),
         "watch.listen": "127.0.0.1:0",
+        # Its model runs on the processor, and nobody should wait for a GPU to be quiet.
+        "gpu.watch": "none",
         "provider.price_input": price_input,
         "provider.price_output": price_output,
         "provider.credit": CREDIT_USD,
