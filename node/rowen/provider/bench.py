@@ -93,7 +93,7 @@ class Bench:
         quality = None
         if isinstance(self._engine, Scorer):
             self._say("reading the fixed text")
-            quality = await _quality(self._engine)
+            quality = await measure_quality(self._engine)
         source = "none" if self._gauge is None else self._gauge.source.name.lower()
         key = variant_id(
             info.model, info.precision, info.weights_digest, info.build, info.context_units
@@ -225,7 +225,13 @@ class Bench:
         return 0 if self._gauge is None else await self._gauge.read_mj()
 
 
-async def _quality(engine: Scorer) -> Quality:
+async def measure_quality(engine: Scorer) -> Quality:
+    """What a variant makes of the fixed text.
+
+    Raises:
+        Unavailable: The engine failed.
+        UserError: The text does not fit its context.
+    """
     scores = await engine.score(TEXT)
     return Quality(
         text_sha256=TEXT_SHA256,

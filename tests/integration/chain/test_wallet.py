@@ -11,9 +11,11 @@ from rowen.chain.rpc import to_hex
 from rowen.chain.transactions import GWEI, Attempt, FeePolicy, Outcome
 from rowen.chain.wallet import RpcWallet
 from rowen.protocol.errors import Unavailable, UserError
+from rowen.provider.payouts import SWEEP_GAS
 from rowen.testing.chain import MemoryTransactionLog
+from rowen_scheduler.claiming import ClaimPolicy
 
-from .conftest import CHANNEL, PAYER, PROVIDER, SESSION, AnvilWorld
+from .conftest import CHANNEL, PAYER, PROVIDER, SESSION, AnvilWorld, voucher_row
 
 CONFIRM = FeePolicy(poll_s=0.01, bump_after_s=60)
 
@@ -293,3 +295,18 @@ async def test_an_endpoint_that_dies_leaves_the_transaction_pending(anvil: Anvil
     await lock(wallet)()
     assert len(log.rows) == 1
     assert await locked(anvil) == 10_000
+
+
+async def test_what_a_claim_is_believed_to_cost_is_what_it_costs(anvil: AnvilWorld) -> None:
+    """The estimate decides whether a claim is made; the first one fills an empty slot besides."""
+    await lock(anvil.wallet(PAYER))()
+    wallet = anvil.wallet(PROVIDER)
+    await wallet.claim(PROVIDER.address, [voucher_row(anvil, 1_000)], intent="claim-first")
+    rows = [voucher_row(anvil, 2_000)]
+    claimed = await wallet.claim(PROVIDER.address, rows, intent="claim-second")
+    believed = ClaimPolicy().gas(1)
+    assert believed * 0.8 < claimed.receipt.gas_used < believed * 1.1
+    await wallet.request_payout(b"\xcc" * 20, intent="payout")
+    swept = await wallet.sweep(PROVIDER.address, intent="sweep")
+    # Once, to an address that never held a token: the most that a sweep takes.
+    assert SWEEP_GAS * 0.7 < swept.gas_used <= SWEEP_GAS
