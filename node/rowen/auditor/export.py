@@ -75,6 +75,7 @@ async def export(
     provider: bytes,
     path: Path,
     chain: ChainEvidence | None,
+    only: Collection[bytes] = (),
 ) -> Manifest:
     """Writes a bundle; does nothing when the very same one is there.
 
@@ -84,15 +85,25 @@ async def export(
         provider: Operator address, 20 bytes.
         path: The folder to make; its parent exists.
         chain: What a node proved; None for a bundle that can only be judged undetermined.
+        only: Ids of channels, for a bundle about these; all of them by default. Such a bundle
+            cannot show that nothing else was paid, so it has no chain.
 
     Raises:
-        UserError: Another bundle, or something else, is at the path; or the chain shows a claim
-            on a channel that the journal knows nothing of.
+        UserError: Another bundle, or something else, is at the path; the chain shows a claim on
+            a channel that the journal knows nothing of; or one that is asked for has no voucher.
         Unavailable: The journal failed.
         ValueError: The journal contradicts itself.
     """
+    assert chain is None or not only, "a part of the books proves nothing about the whole"
     facts = chain.facts if chain else None
     channels = await _newest_vouchers(source, domain, provider)
+    if only:
+        lacking = set(only) - {key.id for key, _ in channels}
+        if lacking:
+            raise UserError(
+                f"there is no voucher on channel 0x{min(lacking).hex()} in this journal"
+            )
+        channels = [(key, kept) for key, kept in channels if key.id in only]
     claimed = _claimed_counts(facts, provider)
     if facts is not None:
         channels = _proven(channels, facts, claimed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,20 +23,28 @@ from rowen.protocol.ids import format_address
 from rowen.provider.control import ask_daemon
 
 
-def export_bundle(home: Home, password_file: Path | None, directory: Path, *, as_json: bool) -> int:
-    """Writes the bundle.
+def export_bundle(
+    home: Home,
+    password_file: Path | None,
+    directory: Path,
+    channels: Sequence[str],
+    *,
+    as_json: bool,
+) -> int:
+    """Writes the bundle, about all channels or about the named ones.
 
     Raises:
         UserError: The folder's parent is not there, or something else is in its place.
     """
     config = load_config(home.config)
+    only = [channel_of(text) for text in channels]
     # The daemon's working directory is not ours.
     path = directory.expanduser().absolute()
     if not path.parent.is_dir():
         raise UserError(f"{path.parent} does not exist: make it, or choose another folder")
 
     async def work() -> int:
-        answer = await ask_daemon(home, "export", path=str(path))
+        answer = await ask_daemon(home, "export", path=str(path), channels=list(channels))
         if answer is not None:
             manifest = msgspec.convert(answer, Manifest)
         else:
@@ -43,12 +52,27 @@ def export_bundle(home: Home, password_file: Path | None, directory: Path, *, as
             from rowen.provider.till import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
-                manifest = await write_bundle(till, path, config.chain)
+                manifest = await write_bundle(till, path, config.chain, only)
         document = document_of(path, manifest)
         show(document, as_json=as_json, for_people=lambda screen: _print_export(screen, document))
         return Exit.OK
 
     return run_async(work)
+
+
+def channel_of(text: str) -> bytes:
+    """A channel's id, 32 bytes, from what a person copies.
+
+    Raises:
+        UserError: It is none.
+    """
+    try:
+        raw = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        raise UserError(f"{text!r} is no channel id: expected 0x and 64 hexadecimal digits")
+    return raw
 
 
 def document_of(path: Path, manifest: Manifest) -> ExportDocument:

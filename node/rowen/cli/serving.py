@@ -17,6 +17,7 @@ from rich.console import Console
 import rowen.p2p.host  # noqa: F401 - see above
 from rowen.cli.acting import act_for
 from rowen.cli.documents import ServingDocument
+from rowen.cli.exporting import channel_of
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
 from rowen.cli.people import facts, harmless
@@ -75,7 +76,8 @@ async def _export(
     # In a thread: the first time this imports what proves the chain, and jobs are running.
     bundles = await trio.to_thread.run_sync(import_module, "rowen.cli.bundles")
     path = Path(str(arguments["path"]))
-    manifest: msgspec.Struct = await bundles.write_bundle(daemon.till, path, chain)
+    only = [channel_of(str(text)) for text in arguments.get("channels", ())]
+    manifest: msgspec.Struct = await bundles.write_bundle(daemon.till, path, chain, only)
     return manifest
 
 

@@ -200,6 +200,12 @@ def check_exporting(owner: Path, folder: Path) -> Path:
     verdict = rowen(owner, "audit", "verify", bundle, *pins, "--json")
     assert verdict.code == 0, verdict.out
     assert verdict.document("audit-verify")["figures"]["receipts"] == made["receipts"]
+    sold = rowen(owner, "status", "--json").document("status")["provider"]["channels"]
+    part = folder / "part"
+    one = ["--channel", sold[0]["channel_id"]]
+    alone = rowen(owner, "audit", "export", part, *one, "--json").document("audit-export")
+    assert (alone["channels"], alone["block"]) == (1, None)
+    assert rowen(owner, "audit", "verify", part, "--json").code == 3
     wrong = rowen(owner, "audit", "verify", bundle, "--chain-id", 1, "--json")
     assert (wrong.code, wrong.document("audit-verify")["status"]) == (1, "failed")
     return bundle

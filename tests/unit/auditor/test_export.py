@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 from hypothesis import given
@@ -22,7 +23,15 @@ from rowen.auditor.export import export
 from rowen.auditor.receipt_proof import receipt_proof
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import UserError
-from rowen.protocol.evidence import MANIFEST, ORDERS, RECEIPTS, decode_manifest
+from rowen.protocol.evidence import (
+    CHANNELS,
+    MANIFEST,
+    ORDERS,
+    RECEIPTS,
+    ChannelRecord,
+    decode_manifest,
+)
+from rowen.protocol.messages import Signed
 from rowen.protocol.receipt_log import verify_inclusion
 from rowen.protocol.seller_events import EngineSaid
 from rowen.protocol.signing import recover
@@ -269,3 +278,35 @@ def test_an_order_kept_for_a_job_that_was_refused_stays_out(tmp_path: Path) -> N
     market.sellers[0].order(job_id=bytes(32))
     assert kept in market.sellers[0].orders
     assert contents(write(market, tmp_path / "after")) == before
+
+
+def test_a_bundle_about_one_channel_proves_its_log_and_leaves_the_whole_open(
+    tmp_path: Path,
+) -> None:
+    """What it holds is what the whole bundle holds of that channel."""
+    market = small_market()
+    whole = write(market, tmp_path / "whole")
+    raw = records(whole, CHANNELS)
+    assert len(raw) > 1
+    path = tmp_path / "one"
+    chosen = msgspec.msgpack.decode(raw[0], type=ChannelRecord)
+    trio.run(export, market, market.domain, PROVIDER.address, path, None, [chosen.id])
+    assert records(path, CHANNELS) == raw[:1]
+    mine = [
+        record
+        for record in records(whole, RECEIPTS)
+        if Receipt.decode(msgspec.msgpack.decode(record, type=Signed).words).channel_id == chosen.id
+    ]
+    assert records(path, RECEIPTS) == mine
+    verdict = judge(path)
+    assert (verdict.exit_code, verdict.figures.channels) == (3, 1)
+    assert verdict.figures.receipts == len(mine) > 0
+
+
+def test_a_channel_without_a_voucher_cannot_be_exported_alone(tmp_path: Path) -> None:
+    market = small_market()
+    with pytest.raises(UserError, match="no voucher on channel 0x6363"):
+        trio.run(
+            export, market, market.domain, PROVIDER.address, tmp_path / "one", None, [b"c" * 32]
+        )
+    assert list(tmp_path.iterdir()) == []

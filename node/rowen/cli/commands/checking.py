@@ -23,6 +23,10 @@ def register(app: typer.Typer) -> None:
 @audit_group.command("export")
 def audit_export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle's folder.")],
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="0x…", help="Only this channel, unproven; may be repeated."),
+    ] = None,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -31,7 +35,7 @@ def audit_export(
     node = node_of(home)
     from rowen.cli.exporting import export_bundle
 
-    return export_bundle(node, password_file, directory, as_json=as_json)
+    return export_bundle(node, password_file, directory, tuple(channel or ()), as_json=as_json)
 
 
 @audit_group.command("verify")
