@@ -29,6 +29,7 @@ from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import RpcError, from_hex, to_hex
 from rowen.chain.sender import Sender
 from rowen.chain.snapshot import take_snapshot
+from rowen.chain.stake import RpcStake
 from rowen.chain.verification import UNKNOWN, Check, verify
 from rowen.chain.wallet import RpcWallet
 from rowen.protocol.errors import Unavailable, UserError
@@ -233,6 +234,18 @@ async def test_what_a_deployment_lacks_is_said_before_anything_is_sent(site: Sit
     await site.set_code(CREATE2_FACTORY, b"")
     with pytest.raises(UserError, match="no CREATE2 deployer"):
         await site.deploy()
+
+
+async def test_a_stake_of_another_escrow_is_not_taken_for_ours(site: Site) -> None:
+    """It would count bonds that nothing on this escrow can slash."""
+    record, _ = await site.deploy()
+    escrow = await RpcEscrow.connect(
+        [site.devnet.rpc], chain_id=CHAIN_ID, escrow=parse_address(record.escrow.address)
+    )
+    stake = await RpcStake.connect(escrow, parse_address(record.stake.address))
+    assert stake.deployment == record.stake_deployment
+    with pytest.raises(UserError, match="belongs to the escrow"):
+        await RpcStake.connect(escrow, site.devnet.stake)
 
 
 @pytest.mark.parametrize(
