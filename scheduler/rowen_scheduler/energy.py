@@ -55,7 +55,7 @@ class Weights:
     """What a token costs, relative to others of its engine; the ratio is all that matters.
 
     A prompt is read many tokens at a time, an answer is written one by one, each with a read of
-    all weights. The default is a guess; ``rowen bench`` measures it.
+    all weights. The default is a guess, until ``rowen bench`` has measured it.
 
     Attributes:
         prefill: Of an input token that was not cached.

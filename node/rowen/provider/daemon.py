@@ -25,6 +25,7 @@ from rowen.provider.floors import require_prices
 from rowen.provider.lease_reports import report_leases
 from rowen.provider.leases import Leases
 from rowen.provider.lending import open_leases, turn_switch
+from rowen.provider.measurement import recall_all, weights_of
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observer
 from rowen.provider.price_list import Plan, plan_of
@@ -247,7 +248,12 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
             till.escrow.deployment.unlock_delay_s, config.provider.claim_interval_s
         )
         leases = await stack.enter_async_context(
-            open_leases(home, config.gpu, ports=ports_of(config))
+            open_leases(
+                home,
+                config.gpu,
+                ports=ports_of(config),
+                weights=weights_of(recall_all(home.measurements)),
+            )
         )
         wares = await stack.enter_async_context(open_wares(home, config))
         require_prices(home, config, wares)

@@ -21,6 +21,7 @@ from rowen.protocol.errors import Unavailable
 from rowen.provider.metering import FRESH_S, Meters
 from rowen.provider.policy import Policy
 from rowen.provider.tenants import Occupancy, Patience, Preemption, Stay, Tenant
+from rowen_scheduler.energy import Weights
 from rowen_scheduler.placement import (
     Effect,
     Event,
@@ -173,6 +174,7 @@ class Leases:
         switch: What the owner paused before.
         identify: Says whose processes are whose.
         has_gpu: Whether these are GPUs, whose time is told on receipts.
+        weights: What reading and writing a token takes, as measured; None for a guess.
 
     Attributes:
         gpus: In the driver's order.
@@ -192,6 +194,7 @@ class Leases:
         switch: Switch | None = None,
         identify: Identify | None = None,
         has_gpu: bool = True,
+        weights: Weights | None = None,
     ) -> None:
         now_s = trio.current_time()
         self.gpus = [
@@ -200,7 +203,7 @@ class Leases:
                 name=name,
                 policy=policy,
                 lease=Lease(since_s=now_s, looked_s=now_s),
-                meter=EnergyMeter(is_gpu=has_gpu),
+                meter=EnergyMeter(weights, is_gpu=has_gpu),
             )
             for uuid, name, policy in gpus
         ]

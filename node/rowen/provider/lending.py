@@ -19,6 +19,7 @@ from rowen.provider.lease_reports import LeaseReport, report_leases
 from rowen.provider.leases import Identifier, Leases, Switch
 from rowen.provider.policy import UNWATCHED, Policy, policy_of, wall_clock
 from rowen.provider.tenants import Patience
+from rowen_scheduler.energy import Weights
 from rowen_scheduler.placement import LeaseRules
 
 WATCHES = ("auto", "gpu", "cpu", "none")
@@ -150,7 +151,11 @@ async def open_probe(config: GpuConfig) -> AsyncIterator[tuple[GpuProbe, tuple[G
 
 @asynccontextmanager
 async def open_leases(
-    home: Home, config: GpuConfig, *, ports: Collection[int] = ()
+    home: Home,
+    config: GpuConfig,
+    *,
+    ports: Collection[int] = (),
+    weights: Weights | None = None,
 ) -> AsyncIterator[Leases]:
     """The leases of this machine.
 
@@ -158,6 +163,7 @@ async def open_leases(
         home: Where the owner's switch is remembered.
         config: The owner's rules.
         ports: Where engines answer that the owner started for this node.
+        weights: What reading and writing a token takes, as measured; None for a guess.
 
     Raises:
         UserError: The settings contradict each other, or this machine.
@@ -185,6 +191,7 @@ async def open_leases(
             switch=switch,
             identify=Identifier(ports, config.engines),
             has_gpu=lent[0].uuid not in (CPU, NODE),
+            weights=weights,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from rowen.protocol.errors import UserError
+from rowen_scheduler.energy import Weights
 from rowen_scheduler.market import Variant
 from rowen_scheduler.pricing import (
     Costs,
@@ -166,6 +167,26 @@ def precision_bits(precision: str) -> int:
     """Bits of a weight as the name of a precision tells; 0 when it does not."""
     name = precision.lower()
     return next((bits for part, bits in _BITS if part in name), 0)
+
+
+def weights_of(measurements: list[Measurement]) -> Weights | None:
+    """What reading and writing a token takes, for dividing a GPU's energy among its jobs.
+
+    Of the newest measurement, with all places taken, as jobs meet each other then. By energy where
+    it was measured, or else by time: what a machine draws differs less than how long it takes.
+    None when nothing was measured.
+    """
+    newest = max(measurements, key=lambda one: one.measured_at_ms, default=None)
+    if newest is None:
+        return None
+    run = max(newest.runs, key=lambda one: one.concurrency)
+    read, write = run.prefill, run.decode
+    if read.energy_mj and write.energy_mj:
+        took = read.energy_mj, write.energy_mj
+    else:
+        took = read.elapsed_us, write.elapsed_us
+    # Crosswise, so that the ratio stays exact without a division.
+    return Weights(prefill=took[0] * write.units, decode=took[1] * read.units)
 
 
 # --- in the home

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from rowen.provider.measurement import (
     recall,
     recall_all,
     reference_of,
+    weights_of,
     with_stated_watts,
 )
 from rowen_scheduler.market import Variant
@@ -136,3 +138,17 @@ def test_quality_is_compared_token_by_token_on_the_same_text_only() -> None:
     assert quality_loss(QUALITY, QUALITY) == (0, 0)
     assert quality_loss(replace(QUALITY, tokens=(1, 2, 4)), QUALITY) is None
     assert quality_loss(replace(QUALITY, text_sha256="u"), QUALITY) is None
+
+
+def test_a_gpus_energy_is_divided_as_the_newest_measurement_says() -> None:
+    """By joules a token, or by time where nothing measured joules; a ratio, and exact."""
+    assert weights_of([]) is None
+    older = replace(MEASURED, measured_at_ms=0, runs=(run(9, 9),))
+    found = weights_of([older, MEASURED])
+    assert found is not None
+    assert Fraction(found.decode, found.prefill) == 10
+    slow = run(2, 1, None)
+    slow = replace(slow, decode=replace(slow.decode, elapsed_us=4 * SECOND))
+    by_time = weights_of([replace(MEASURED, runs=(run(1, 1, None), slow))])
+    assert by_time is not None
+    assert Fraction(by_time.decode, by_time.prefill) == 20
