@@ -5,7 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
 import {WalletDeployer} from "../src/WalletDeployer.sol";
-import {IRowenEscrow} from "../src/interfaces/IRowenEscrow.sol";
+import {IRowenEscrow, Lock} from "../src/interfaces/IRowenEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
 
 /// @notice What others build on: parameters, EIP-712 domain, digests, storage.
@@ -119,6 +119,31 @@ contract DeploymentTest is EscrowTest {
         view
     {
         assertEq(escrow.channelId(payer, provider, signer), keccak256(abi.encode(payer, provider, signer)));
+    }
+
+    /// @dev Python made these; a third implementation checks them too. They are of a contract at another address and chain.
+    function test_the_shared_authorizations_have_the_shared_digests() public {
+        string memory json = vm.readFile("../docs/vectors/authorizations.json");
+        vm.chainId(vm.parseJsonUint(json, ".domain.chainId"));
+        RowenEscrow there = RowenEscrow(vm.parseJsonAddress(json, ".domain.verifyingContract"));
+        vm.etch(address(there), address(escrow).code);
+
+        Lock memory wanted = abi.decode(vm.parseJsonBytes(json, ".statements[0].words"), (Lock));
+        assertEq(there.lockDigest(wanted), vm.parseJsonBytes32(json, ".statements[0].digest"));
+        assertEq(wanted.payer, vm.parseJsonAddress(json, ".statements[0].signer"));
+        (address payer, address provider, address signer, uint64 deadline) =
+            abi.decode(vm.parseJsonBytes(json, ".statements[1].words"), (address, address, address, uint64));
+        assertEq(
+            there.requestUnlockDigest(payer, provider, signer, deadline),
+            vm.parseJsonBytes32(json, ".statements[1].digest")
+        );
+        uint64 unlockAt;
+        (payer, provider, signer, unlockAt, deadline) =
+            abi.decode(vm.parseJsonBytes(json, ".statements[2].words"), (address, address, address, uint64, uint64));
+        assertEq(
+            there.cancelUnlockDigest(payer, provider, signer, unlockAt, deadline),
+            vm.parseJsonBytes32(json, ".statements[2].digest")
+        );
     }
 
     /// @dev Proofs of these slots are how an auditor reads the contract without trusting a node.

@@ -10,10 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from rowen.chain import authorizations
+from rowen.chain.authorizations import Signable
+from rowen.chain.base import ChannelKey
+from rowen.chain.calls.escrow import Lock
 from rowen.protocol import messages, offers, receipt_log
 from rowen.protocol.admission import input_hash
 from rowen.protocol.eip712 import NAME, VERSION, Domain
-from rowen.protocol.ids import channel_id_of, format_address
+from rowen.protocol.ids import channel_id_of, format_address, keccak
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.protocol.metering import Reading, cost, output_units_affordable
 from rowen.protocol.signing import Key
@@ -145,6 +149,46 @@ def statement_vector(
         "digest": _hex(digest),
         "signature": _hex(key.sign(digest)),
         "signer": format_address(key.address),
+    }
+
+
+def authorization_vector(signable: Signable, name: str) -> dict[str, Any]:
+    """What a payer signs in place of a transaction of its own, in the form of a statement."""
+    fields = signable.typed_data()["types"][signable.kind]
+    members = ",".join(f"{field['type']} {field['name']}" for field in fields)
+    kind = f"{signable.kind}({members})"
+    values = [signable.message[field["name"]] for field in fields]
+    words = [v.rjust(32, b"\0") if isinstance(v, bytes) else v.to_bytes(32) for v in values]
+    return {
+        "name": name,
+        "primaryType": signable.kind,
+        "type": kind,
+        "typeHash": _hex(keccak(kind.encode())),
+        "fields": {
+            field["name"]: _hex(value) if isinstance(value, bytes) else str(value)
+            for field, value in zip(fields, values, strict=True)
+        },
+        "words": _hex(b"".join(words)),
+        "digest": _hex(signable.digest),
+        "signature": _hex(WALLET.sign(signable.digest)),
+        "signer": format_address(WALLET.address),
+    }
+
+
+def authorizations_file() -> dict[str, Any]:
+    channel = ChannelKey(WALLET.address, OPERATOR.address, SESSION.address)
+    deadline_s = NOW_MS // 1000 + 3600
+    wanted = Lock(*channel, 5_000_000, SALT, deadline_s)
+    unlock_at_s = NOW_MS // 1000 + 6 * 3600
+    taken_back = authorizations.cancel_unlock(DOMAIN, channel, unlock_at_s, deadline_s)
+    asked = authorizations.request_unlock(DOMAIN, channel, deadline_s)
+    return {
+        "domain": domain_vector(),
+        "statements": [
+            authorization_vector(authorizations.lock(DOMAIN, wanted), "a lock"),
+            authorization_vector(asked, "a request to unlock"),
+            authorization_vector(taken_back, "that request, taken back"),
+        ],
     }
 
 
@@ -343,6 +387,7 @@ def messages_file() -> dict[str, Any]:
 FILES = {
     "statements.json": statements_file,
     "receipts.json": receipts_file,
+    "authorizations.json": authorizations_file,
     "metering.json": metering_file,
     "messages.json": messages_file,
 }

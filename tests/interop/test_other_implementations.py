@@ -68,8 +68,9 @@ def verify(node: str, *files: Path) -> dict[str, int]:
 
 
 def test_the_published_vectors_verify_elsewhere(node: str) -> None:
-    checked = verify(node, VECTORS / "statements.json", VECTORS / "receipts.json")
-    assert checked["statements"] == 6 + make_vectors.RECEIPTS
+    names = ("statements.json", "receipts.json", "authorizations.json")
+    checked = verify(node, *(VECTORS / name for name in names))
+    assert checked["statements"] == 6 + make_vectors.RECEIPTS + 3
     assert checked["rows"] == 1
     assert checked["inclusion"] == 2 * make_vectors.RECEIPTS
     assert checked["consistency"] == make_vectors.RECEIPTS
