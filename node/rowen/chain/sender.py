@@ -127,7 +127,9 @@ class Sender:
 
     async def resume(self, call: str, intent: str) -> Mined:
         """Follows the transaction that a known intent has; raises as ``submit``."""
-        return await self.submit(call, intent, b"", b"")
+        _, attempts = await self._open(intent)
+        assert attempts, "asked with is_known before"
+        return await self._follow(call, attempts)
 
     async def is_known(self, intent: str) -> bool:
         """Whether the intent has a transaction that was, or can still be, mined."""
