@@ -234,8 +234,8 @@ def _print_prices(screen: Console, variant: BenchedVariant) -> None:
             ),
             (
                 "proposed",
-                f"input {dollars(floors.input_alone)}, output {dollars(floors.output_alone)}; "
-                "at this even a lone job loses nothing",
+                f"input {dollars(floors.input_alone)}, output {dollars(floors.output_alone)}, "
+                "no loss even on a lone job",
             ),
         ],
     )
