@@ -7,6 +7,7 @@ repeated by its seed. A killed node loses what its disk had not committed, and n
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -38,7 +39,7 @@ PATIENCE = Patience(heartbeat_s=2.0, silence_s=8.0, stall_s=6.0)
 PRICES = Prices(input=500_000, cached=100_000, output=2_000_000)
 
 
-class SimNode:
+class SimNode(ABC):
     """What providers and clients of a simulation share: a key, a disk, and lives.
 
     Attributes:
@@ -91,8 +92,9 @@ class SimNode:
             ready.set()
             self._gone.set()
 
+    @abstractmethod
     async def _run(self, journal: FakeJournal, ready: trio.Event) -> None:
-        raise NotImplementedError  # each kind of node has its own
+        """One life, until it is cancelled; sets ``ready`` when the node is."""
 
 
 class SimProvider(SimNode):
