@@ -22,7 +22,7 @@ Operation = Callable[[int], object]
 
 Sense = Literal["at most", "at least", ""]
 
-BATCH_NS = 4_000_000
+BATCH_NS = 500_000
 _PAIRS_MIN = 5
 
 

@@ -7,6 +7,8 @@ between the wire, the hash, the evidence and the contract.
 
 from __future__ import annotations
 
+from sha3 import keccak_256
+
 from rowen.protocol.ids import keccak
 
 NAME = "Rowen"
@@ -65,4 +67,7 @@ class Domain:
             type_hash: keccak256 of the type string, 32 bytes.
             words: encodeData without the type hash, n x 32 bytes.
         """
-        return keccak(self._prefix + keccak(type_hash + words))
+        # `keccak`, spelled out: every signature in and out comes by here.
+        struct_hash = keccak_256(type_hash + words).digest()
+        digest: bytes = keccak_256(self._prefix + struct_hash).digest()
+        return digest

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import base58
 from coincurve import PublicKey
 from sha3 import keccak_256
@@ -13,7 +11,6 @@ from rowen.protocol.errors import PeerError, UserError
 ADDRESS_BYTES = 20
 HASH_BYTES = 32
 ZERO_HASH = bytes(HASH_BYTES)
-KEYS_CACHED_MAX = 4096
 
 # An identity multihash (code 0x00, 37 bytes) over the protobuf PublicKey{type: secp256k1,
 # data: 33 bytes}: https://github.com/libp2p/specs/blob/master/peer-ids/peer-ids.md
@@ -27,8 +24,6 @@ def keccak(data: bytes) -> bytes:
     return digest
 
 
-# The same few clients sign thousands of vouchers.
-@lru_cache(maxsize=KEYS_CACHED_MAX)
 def address_of_public_key(uncompressed: bytes) -> bytes:
     """EVM address of a 65-byte uncompressed secp256k1 public key."""
     return keccak(uncompressed[1:])[12:]

@@ -9,7 +9,7 @@ because MessagePack integers end at 64 bits.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: Bytes64
 
 
-class Opened(NamedTuple, Generic[S]):
+class Opened(msgspec.Struct, Generic[S], frozen=True, gc=False):
     """A statement whose signature was recovered; who signed it is for the caller to judge."""
 
     statement: S

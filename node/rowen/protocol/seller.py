@@ -314,10 +314,10 @@ _TABLE: dict[tuple[JobState, type[JobEvent]], Handler] = {
 
 def _on_paid(state: SellerChannel, event: ClientPaid, meter: Meter) -> Outcome:
     voucher = event.voucher
-    if (voucher.payer, voucher.provider, event.signer) != (
-        state.payer,
-        state.provider,
-        state.signer,
+    if not (
+        event.signer == state.signer
+        and voucher.payer == state.payer
+        and voucher.provider == state.provider
     ):
         raise PeerError(
             f"voucher is for payer 0x{voucher.payer.hex()}, provider 0x{voucher.provider.hex()}, "
@@ -345,14 +345,14 @@ def _on_paid(state: SellerChannel, event: ClientPaid, meter: Meter) -> Outcome:
         raise PeerError("voucher is for another receipt log: the roots differ")
     if not covered:
         return state, []
-    settled = [
-        job_id
-        for job_id, job in state.jobs.items()
-        if job.state is JobState.BILLED and job.last_count <= voucher.receipt_count
-    ]
-    jobs = {key: job for key, job in state.jobs.items() if key not in settled}
+    effects: list[Effect] = [KeepVoucher(voucher)]
+    jobs = {}
+    for job_id, job in state.jobs.items():
+        if job.state is JobState.BILLED and job.last_count <= voucher.receipt_count:
+            effects.append(Settled(job_id))
+        else:
+            jobs[job_id] = job
     state = replace(state, paid=head, unpaid=state.unpaid[covered:], jobs=jobs)
-    effects: list[Effect] = [KeepVoucher(voucher), *map(Settled, settled)]
     # Without an open job there is nothing that could be held.
     return _release_held(state, effects, meter) if jobs else (state, effects)
 

@@ -6,6 +6,8 @@ in the lower half of the order (EIP-2), so one (key, digest, nonce) has one enco
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from coincurve import PrivateKey
 
 # coincurve's binding of libsecp256k1: its PublicKey would copy and wrap what recover needs only
@@ -20,8 +22,11 @@ SIGNATURE_BYTES = 64
 _ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _HALF_ORDER = (_ORDER // 2).to_bytes(32, "big")
 
+KEYS_CACHED_MAX = 4096
 _PUBLIC_BYTES = 65
 _UNCOMPRESSED: int = lib.SECP256K1_EC_UNCOMPRESSED
+_parse_signature = lib.secp256k1_ecdsa_recoverable_signature_parse_compact
+_recover_public = lib.secp256k1_ecdsa_recover
 _NewSignature = ffi.typeof("secp256k1_ecdsa_recoverable_signature *")
 _NewPublicKey = ffi.typeof("secp256k1_pubkey *")
 _NewPublicBytes = ffi.typeof(f"unsigned char[{_PUBLIC_BYTES}]")
@@ -86,11 +91,20 @@ def recover(digest: bytes, signature: bytes) -> bytes:
     parsed = ffi.new(_NewSignature)
     public = ffi.new(_NewPublicKey)
     if not (
-        lib.secp256k1_ecdsa_recoverable_signature_parse_compact(context, parsed, signature, parity)
-        and lib.secp256k1_ecdsa_recover(context, public, parsed, digest)
+        _parse_signature(context, parsed, signature, parity)
+        and _recover_public(context, public, parsed, digest)
     ):
         raise PeerError("signature is not a point on the curve")
+    return _address_of(bytes(ffi.buffer(public)))
+
+
+# The same few clients sign thousands of vouchers. What the library keeps of a public key is no
+# format, but equal bytes are equal keys, which is all that a cache asks of them.
+@lru_cache(maxsize=KEYS_CACHED_MAX)
+def _address_of(kept: bytes) -> bytes:
+    public = ffi.new(_NewPublicKey)
+    ffi.memmove(public, kept, len(kept))
     uncompressed = ffi.new(_NewPublicBytes)
     size = ffi.new(_NewSize, _PUBLIC_BYTES)
-    lib.secp256k1_ec_pubkey_serialize(context, uncompressed, size, public, _UNCOMPRESSED)
+    lib.secp256k1_ec_pubkey_serialize(GLOBAL_CONTEXT.ctx, uncompressed, size, public, _UNCOMPRESSED)
     return address_of_public_key(bytes(ffi.buffer(uncompressed)))
