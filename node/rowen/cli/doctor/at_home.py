@@ -79,7 +79,9 @@ async def opened_key(home: Home, password: str | None) -> Key | None:
 
 
 async def model_findings(home: Home, config: Config) -> AsyncIterator[DoctorFinding]:
-    """The embedded engine's model: there, and whole to the last byte."""
+    """The embedded engine's model, if there is one: there, and whole to the last byte."""
+    if not config.provider.model:
+        return
     try:
         model = entry(config.provider.model)
         file: Path = locate(config.provider.model, home.models)

@@ -57,7 +57,9 @@ CODES: Final[Mapping[str, Code]] = {
     "rpc-lagging": Code("warning", "wait, or use another endpoint"),
     "clock-skewed": Code("error", "set the clock, and let it be kept by NTP"),
     "gas-low": Code("error", "send the operator address some of the chain's coin"),
-    "payout-unset": Code("warning", "set a cold address, so that a stolen key earns nothing"),
+    "payout-unset": Code(
+        "warning", "run `rowen payout 0x…` with a cold address: safe from thieves"
+    ),
     "key-in-use": Code("error", "stop the other node: two with one key sign two truths"),
     "key-used-elsewhere": Code("error", "stop the other node: two with one key sign two truths"),
     "transaction-stuck": Code("warning", "see [chain] fee_max_gwei"),
