@@ -35,7 +35,9 @@ _PRAGMAS = (
     # 16 MB of log between two checkpoints, and no more than that kept afterwards.
     "wal_autocheckpoint = 4096",
     "journal_size_limit = 16777216",
-    "cache_size = -16384",
+    # 2 MB for each connection: what it reads again and again. More would fill with pages that
+    # are written once, and the memory of a busy node would grow for hours.
+    "cache_size = -2048",
     "trusted_schema = OFF",
     "cell_size_check = ON",
 )
