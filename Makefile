@@ -14,7 +14,7 @@ FORGE := cd contracts && node tools/foundry forge
 PYTEST := pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fix bench soak lock clean distclean
+.PHONY: help setup demo test test-slow contracts-long check fix bench soak lock clean distclean
 
 help: ## List the commands
 	@echo "Needs Python 3.11 to 3.13 and make. Everything else is fetched, pinned, into this directory."
@@ -39,19 +39,22 @@ test-slow: setup ## The slow tier too: more seeds, more kill points, long simula
 	$(FORGE) test --summary
 	$(PYTEST) -m "slow or not slow"
 
+contracts-long: setup ## Long fuzzing, proofs, static analysis and mutants of the contracts; TOOLS=halmos runs one
+	@python -m tools.assurance $(TOOLS)
+
 check: setup ## Format, lint, types, layers, house rules
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports --no-logo
 	pytest -q tests/test_tidy.py tests/test_layers.py
-	$(FORGE) fmt --check
+	$(FORGE) fmt --check src test script assurance
 	$(FORGE) lint src
 
 fix: setup ## Format, and mend what lint can mend
 	ruff check --fix .
 	ruff format .
-	$(FORGE) fmt
+	$(FORGE) fmt src test script assurance
 
 bench: setup ## Measure, as ratios against a baseline run on the same machine
 	@python -m benchmarks

@@ -37,7 +37,7 @@ def test_trio_is_seen_with_its_own_types() -> None:
 
 def test_whatever_is_installed_is_pinned_by_hash() -> None:
     """Threat 63: pip and npm refuse an archive with another hash than the one in the lock."""
-    for name in ("build", "compiler", "dev", "ffmpeg", "lock", "nodejs", "uv"):
+    for name in ("build", "compiler", "dev", "ffmpeg", "halmos", "lock", "nodejs", "slither", "uv"):
         text = (ROOT / "requirements" / f"{name}.txt").read_text()
         pins = [line for line in re.split(r"(?<!\\)\n", text) if line and line[0] != "#"]
         assert pins

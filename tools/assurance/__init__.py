@@ -1,0 +1,1 @@
+"""What `make contracts-long` runs: long fuzzing, proofs, static analysis and mutants."""
