@@ -121,8 +121,8 @@ BUGS: dict[str, tuple[ModuleType, str, str]] = {
     ),
     "takes another client's voucher": (
         seller,
-        "    if (voucher.payer, voucher.provider, event.signer) != (",
-        "    if False and () != (",
+        "        event.signer == state.signer\n",
+        "        True or event.signer == state.signer\n",
     ),
     "forgets the receipts a voucher does not cover": (
         seller,
