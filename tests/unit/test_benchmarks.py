@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from benchmarks.__main__ import BENCHES, main
 from benchmarks.compare import Pair, Row, row_of
+from benchmarks.soak import soak
 from benchmarks.table import table
 
 # Processes that import libp2p: seconds of CPU time before anything is measured.
@@ -22,6 +23,15 @@ def test_a_benchmark_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rows
     assert all(row["ours"] > 0 and row["bench"] == name for row in rows)
     assert all(row["name"] in capsys.readouterr().out for row in rows[:1])
+
+
+@pytest.mark.slow
+def test_a_short_soak_keeps_the_ledger_exact() -> None:
+    """Whatever the machine is doing; how fast it was is no test."""
+    result = soak(0.1, 8)
+    assert result.jobs >= 1
+    assert result.seller == result.buyer
+    assert result.total == result.expected
 
 
 def row(ours: float, *, sense: str, target: float) -> Row:
