@@ -162,7 +162,7 @@ def _removal(statement: Statement) -> Iterator[Change]:
     first = tokens[0].text
     if first in ("return", "revert", "if", "for", "let", "try"):
         return
-    if first != "emit" and _is_declaration(tokens):
+    if first not in ("emit", "delete") and _is_declaration(tokens):
         return
     operator = {"require": "check removed", "emit": "event removed"}.get(first, "removal")
     yield operator, tokens[0].start, statement.end, ""

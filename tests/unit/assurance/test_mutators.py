@@ -51,6 +51,7 @@ def test_a_declaration_is_not_removed_because_the_rest_would_not_compile() -> No
     for declaration in ("uint96 c = f(a);", "Bond memory c = d[a];", "(address c,,) = f(a);"):
         assert "(nothing)" not in changes(declaration)
     assert "(nothing)" in changes("c = f(a);")
+    assert "(nothing)" in changes("delete d[a];")
     assert "(nothing)" in changes("(c, d) = f(a);")
 
 
