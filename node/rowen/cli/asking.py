@@ -12,7 +12,8 @@ from typing import Final
 from rich.console import Console
 
 from rowen.cli.buyers import Session
-from rowen.cli.documents import EnergyWord, PartEntry, ResultLine, TextLine
+from rowen.cli.buying_documents import PartEntry, ResultLine, TextLine
+from rowen.cli.documents import EnergyWord
 from rowen.cli.exits import Exit
 from rowen.cli.output import console, print_json
 from rowen.cli.people import counted, dollars, harmless, joules, short

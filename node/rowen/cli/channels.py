@@ -12,7 +12,7 @@ from rich.console import Console
 from rowen.chain.authorizations import Funding
 from rowen.chain.base import Reverted
 from rowen.cli.buyers import Session, transaction_of
-from rowen.cli.documents import (
+from rowen.cli.buying_documents import (
     BoughtChannel,
     ChannelClosedDocument,
     ChannelOpenedDocument,

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from rowen.cli.buying_documents import PartEntry, Turned
 from rowen.cli.document_types import Count, Document
-from rowen.cli.documents import (
-    Address,
-    Amount,
-    PartEntry,
-    Transaction,
-    Turned,
-    VerdictDocument,
-)
+from rowen.cli.documents import Address, Amount, Transaction, VerdictDocument
 
 
 class DemoProvider(Document, frozen=True):

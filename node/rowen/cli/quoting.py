@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rowen.cli.buyers import Session
-from rowen.cli.documents import OfferEntry, QuoteDocument, Turned
+from rowen.cli.buying_documents import OfferEntry, QuoteDocument, Turned
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.people import dollars, harmless, short, table

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from rowen.cli import bench_documents as bench
+from rowen.cli import buying_documents as buying
 from rowen.cli import chain_documents as c
 from rowen.cli import demo_document as demo
 from rowen.cli import documents as d
@@ -42,13 +43,13 @@ SCHEMAS: dict[str, Any] = {
     "gpu": g.GpuDocument,
     "pause": g.PauseDocument,
     "resume": g.PauseDocument,
-    "channel-open": d.ChannelOpenedDocument,
-    "channel-list": d.ChannelsDocument,
-    "channel-close": d.ChannelClosedDocument,
+    "channel-open": buying.ChannelOpenedDocument,
+    "channel-list": buying.ChannelsDocument,
+    "channel-close": buying.ChannelClosedDocument,
     "channel-sign": c.WishDocument,
     "channel-send": c.SentDocument,
-    "quote": d.QuoteDocument,
-    "run": d.RunLine,
+    "quote": buying.QuoteDocument,
+    "run": buying.RunLine,
     "audit-export": d.ExportDocument,
     "audit-verify": d.VerdictDocument,
     "audit-report": c.ReportDocument,

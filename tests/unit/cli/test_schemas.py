@@ -36,7 +36,7 @@ def test_a_schema_allows_nothing_unsaid(name: str) -> None:
 
 def test_amounts_are_texts() -> None:
     """JSON readers round whole numbers above 2^53; 2^256 - 1 must arrive as it left."""
-    from rowen.cli.documents import ChannelsDocument
+    from rowen.cli.buying_documents import ChannelsDocument
 
     value = str(2**256 - 1)
     text = json.dumps({

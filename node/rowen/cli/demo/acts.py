@@ -11,10 +11,10 @@ import msgspec
 import trio
 
 from rowen.cli.asking import Clock, part_entry
+from rowen.cli.buying_documents import PartEntry
 from rowen.cli.demo.screen import Screen
 from rowen.cli.demo.stage import Player, Stage
 from rowen.cli.demo_document import DemoAnswer, DemoRecovery, DemoSettlement
-from rowen.cli.documents import PartEntry
 from rowen.cli.quoting import turned
 from rowen.cli.settling import transaction_of
 from rowen.client.answer import Answer

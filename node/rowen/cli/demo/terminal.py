@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from rowen.cli.asking import tokens_per_s
+from rowen.cli.buying_documents import PartEntry
 from rowen.cli.demo.wrapping import Wrapper
 from rowen.cli.demo_document import (
     DemoAnswer,
@@ -22,7 +23,6 @@ from rowen.cli.demo_document import (
     DemoRecovery,
     DemoSettlement,
 )
-from rowen.cli.documents import PartEntry
 from rowen.cli.model_files import downloading
 from rowen.cli.people import column_dollars, counted, dollars, short, table, to_copy
 from rowen.engine.models import Progress
