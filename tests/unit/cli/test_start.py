@@ -1,5 +1,6 @@
 """``rowen --help`` answers at once."""
 
+import signal
 import subprocess
 import sys
 
@@ -32,3 +33,20 @@ def test_version_imports_nothing_slow() -> None:
     code, modules, _ = modules_after("version", "--json")
     assert code == "0"
     assert not modules & SLOW
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+runpy.run_module("rowen.cli", run_name="__main__")
+"""
+
+
+def test_ctrl_c_while_modules_load_is_quiet() -> None:
+    """The process ends by the signal, so that a shell sees 130."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
