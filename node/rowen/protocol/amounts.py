@@ -15,8 +15,11 @@ def parse_usd(text: str) -> int:
     """Token units of an amount such as ``0.25`` or ``$12``.
 
     Raises:
-        UserError: Not a decimal number, negative, too large, or finer than a token unit.
+        UserError: No decimal number in a text, negative, too large, or finer than a token unit.
     """
+    if not isinstance(text, str):
+        # From an untyped program. A float is not the amount that was written.
+        raise UserError(f"an amount of dollars is a text such as '0.25', not {text!r}")
     try:
         units = Decimal(text.strip().removeprefix("$").removesuffix("USD").strip()) / _UNIT
     except InvalidOperation as error:

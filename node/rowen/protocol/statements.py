@@ -95,6 +95,14 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
             raise PeerError(f"{cls.__name__} has padding that is not zero")
         return statement
 
+    def __str__(self) -> str:
+        """For people: bytes in hexadecimal."""
+        fields = ", ".join(
+            f"{name}={f'0x{value.hex()}' if isinstance(value, bytes) else value}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"{type(self).__name__}({fields})"
+
     def digest(self, domain: Domain) -> bytes:
         """What is signed, 32 bytes."""
         return domain.digest(self.TYPE_HASH, self.encode())

@@ -1,6 +1,7 @@
 """What people see: wrapped answers, dollars, settings that explain themselves."""
 
 import io
+from typing import cast
 
 import pytest
 from rich.console import Console
@@ -14,6 +15,8 @@ from rowen.cli.output import show_error
 from rowen.cli.people import column_dollars, counted, dollars, short
 from rowen.config import DEFAULT_MODEL
 from rowen.engine.models import entry
+from rowen.protocol.amounts import parse_usd
+from rowen.protocol.errors import UserError
 
 
 def wrapped(*pieces: str, width: int = 11) -> str:
@@ -101,3 +104,9 @@ def test_an_error_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[s
     assert said.startswith("error: it said ")
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
     assert "[bold]x[/]" in said
+
+
+def test_a_float_is_no_amount_of_money() -> None:
+    """An untyped program may pass one; it is told to write a text."""
+    with pytest.raises(UserError, match="text"):
+        parse_usd(cast(str, 0.25))

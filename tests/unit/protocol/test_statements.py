@@ -224,3 +224,13 @@ def test_fields_stand_in_the_order_of_the_type(statement: Statement) -> None:
     ):
         head, *rest = own.removesuffix("_s").split("_")
         assert head + "".join(part.capitalize() for part in rest) == name
+
+
+@EACH
+def test_a_statement_is_printed_as_people_compare_it(statement: Statement) -> None:
+    """Hashes in hexadecimal, as explorers and command lines show them."""
+    printed = str(statement)
+    assert "\\x" not in printed
+    for name in statement.__struct_fields__:
+        value = getattr(statement, name)
+        assert f"{name}={f'0x{value.hex()}' if isinstance(value, bytes) else value}" in printed
