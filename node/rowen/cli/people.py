@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from rowen.protocol.amounts import TOKEN_DECIMALS, format_usd
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
     from rowen.cli.documents import Transaction
+
+_GAP: Final = 2
+"""Spaces between columns."""
 
 
 def short(text: str) -> str:
@@ -65,23 +69,59 @@ def transaction(screen: Console, done: Transaction) -> None:
     screen.print(f"  {done.gas_used:,} gas, block {done.block}", style="dim")
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = "") -> Table:
-    """Columns without lines.
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, right: str = ""
+) -> RenderableType:
+    """Columns without lines; on a terminal too narrow for them, each row as a list.
 
     Args:
         header: Titles.
         rows: Texts.
         right: For each column ``r`` or ``l``; missing means ``l``.
     """
-    from rich.table import Table
+    return _Columns(header, list(rows), right)
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for position, title in enumerate(header):
-        is_right = right[position : position + 1] == "r"
-        made.add_column(title, justify="right" if is_right else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*row)
-    return made
+
+class _Columns:
+    """What ``table`` makes; rich asks it for lines once it knows how wide the terminal is."""
+
+    def __init__(self, header: Sequence[str], rows: list[Sequence[str]], right: str) -> None:
+        self._header = header
+        self._rows = rows
+        self._right = right
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        from rich.cells import cell_len
+
+        columns = zip(self._header, *self._rows, strict=True)
+        width = sum(max(map(cell_len, column)) + _GAP for column in columns) - _GAP
+        if width <= options.max_width:
+            yield self._table()
+        else:
+            yield from self._lists()
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+        for position, title in enumerate(self._header):
+            is_right = self._right[position : position + 1] == "r"
+            made.add_column(title, justify="right" if is_right else "left", no_wrap=True)
+        for row in self._rows:
+            made.add_row(*row)
+        return made
+
+    def _lists(self) -> Iterator[Text]:
+        from rich.text import Text
+
+        width = max(map(len, self._header))
+        for number, row in enumerate(self._rows):
+            if number:
+                yield Text()
+            for title, cell in zip(self._header, row, strict=True):
+                if cell:
+                    title_text = (title.ljust(width + _GAP), "dim")
+                    yield Text.assemble(title_text, cell, overflow="fold")
 
 
 def facts(screen: Console, pairs: Iterable[tuple[str, str]], *, indent: int = 0) -> None:

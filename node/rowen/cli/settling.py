@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from rowen.cli.documents import (
     ProviderStatus,
@@ -156,7 +155,7 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
         screen.print(table(header, rows, right="lllrrr"))
 
 
-def variants_table(variants: list[SoldVariant]) -> Table:
+def variants_table(variants: list[SoldVariant]) -> RenderableType:
     """What is on sale, and how busy it is."""
     rows = [
         (

@@ -12,7 +12,7 @@ from rowen.cli.demo.wrapping import Wrapper
 from rowen.cli.looking import without_secrets
 from rowen.cli.options import MODEL
 from rowen.cli.output import show_error
-from rowen.cli.people import column_dollars, counted, dollars, short
+from rowen.cli.people import column_dollars, counted, dollars, short, table
 from rowen.config import DEFAULT_MODEL
 from rowen.engine.models import entry
 from rowen.protocol.amounts import parse_usd
@@ -110,3 +110,17 @@ def test_a_float_is_no_amount_of_money() -> None:
     """An untyped program may pass one; it is told to write a text."""
     with pytest.raises(UserError, match="text"):
         parse_usd(cast(str, 0.25))
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_narrow_terminal_loses_no_figure(width: int) -> None:
+    """A table that does not fit is told row by row; nothing is cut off."""
+    out = io.StringIO()
+    screen = Console(file=out, width=width, force_terminal=True, color_system=None)
+    rows = [("0xA7b0…6B62", "$2.00", "$0.000044", "$1.999956"), ("0xE8Fd…4528", "", "$3", "$4")]
+    screen.print(table(("provider", "locked", "owed", "free"), rows, right="lrrr"))
+    said = out.getvalue()
+    assert "…\n" not in said
+    for cell in (cell for row in rows for cell in row):
+        assert cell in said.replace("\n", "") if width == 20 else cell in said
+    assert all(len(line) <= width for line in said.splitlines())
