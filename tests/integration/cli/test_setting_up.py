@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.integration.cli.command import rowen
 
-from rowen.config import Config, load_config
+from rowen.config import SECTIONS, Config, load_config
 
 
 def contents(home: Path) -> dict[str, bytes]:
@@ -65,8 +65,10 @@ def test_the_settings_file_shows_every_default_and_sets_none(tmp_path: Path) -> 
     home = tmp_path / "home"
     assert rowen(home, "init", "--yes").code == 0
     text = (home / "rowen.toml").read_text()
-    assert tomllib.loads(text) == {"chain": {}, "provider": {}, "client": {}}
-    (home / "all.toml").write_text(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.MULTILINE))
+    assert tomllib.loads(text) == {section: {} for section in SECTIONS}
+    # The example of an engine is none of the defaults.
+    defaults, _, _ = text.partition("# [engine.")
+    (home / "all.toml").write_text(re.sub(r"^# (\w+ = )", r"\1", defaults, flags=re.MULTILINE))
     every = load_config(home / "all.toml", {})
     assert all("all.toml:" in origin for origin in every.origins.values())
     assert replace(every, origins={}) == Config()
