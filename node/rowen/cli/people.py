@@ -9,6 +9,7 @@ from rowen.protocol.amounts import TOKEN_DECIMALS, format_usd
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -90,15 +91,23 @@ class _Columns:
         self._rows = rows
         self._right = right
 
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        from rich.cells import cell_len
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
 
-        columns = zip(self._header, *self._rows, strict=True)
-        width = sum(max(map(cell_len, column)) + _GAP for column in columns) - _GAP
-        if width <= options.max_width:
+        width = min(self._width(), options.max_width)
+        return Measurement(width, width)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        if self._width() <= options.max_width:
             yield self._table()
         else:
             yield from self._lists()
+
+    def _width(self) -> int:
+        from rich.cells import cell_len
+
+        columns = zip(self._header, *self._rows, strict=True)
+        return sum(max(map(cell_len, column)) + _GAP for column in columns) - _GAP
 
     def _table(self) -> Table:
         from rich.table import Table

@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 from rich.console import Console
+from rich.padding import Padding
 
 from rowen.cli.asking import Question, tokens_per_s
 from rowen.cli.config_file import render
@@ -104,6 +105,15 @@ def test_an_error_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[s
     assert said.startswith("error: it said ")
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
     assert "[bold]x[/]" in said
+
+
+def test_a_table_is_as_wide_as_what_is_in_it() -> None:
+    """A log keeps no trailing blanks to the edge of a terminal that is not there."""
+    out = io.StringIO()
+    screen = Console(file=out, width=160, color_system=None)
+    made = table(("who", "cost"), [("alder", "$1"), ("birch", "$20")], right="lr")
+    screen.print(Padding(made, (0, 0, 0, 3), expand=False))
+    assert {len(line) for line in out.getvalue().splitlines()} == {3 + 5 + 2 + 4}
 
 
 def test_a_float_is_no_amount_of_money() -> None:
