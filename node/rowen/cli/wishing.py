@@ -153,7 +153,7 @@ def send_wish(
             unlock_at_s=view.unlock_at_s,
             transaction=transaction_of(receipt),
         )
-        show(document, as_json=as_json, for_people=lambda s: _print_sent(s, document))
+        show(document, as_json=as_json, for_people=lambda s: _print_sent(s, document, unlocks))
         return Exit.OK
 
     return run_async(work)
@@ -225,11 +225,13 @@ def _print_wish(screen: Console, document: WishDocument) -> None:
         to_copy(screen, f"rowen channel send {document.file} --signature 0x…")
 
 
-def _print_sent(screen: Console, document: SentDocument) -> None:
+def _print_sent(screen: Console, document: SentDocument, has_unlocked: bool) -> None:
     if document.kind == "lock":
         screen.print(f"Locked: the channel of {document.payer} holds {dollars(document.locked)}.")
-    elif document.kind == "leave" and not document.unlock_at_s:
+    elif has_unlocked:
         screen.print(f"The rest went to {document.payer}.")
+    elif document.kind == "leave" and not document.unlock_at_s:
+        screen.print("This was sent before, and taken back or paid out since: sign a new one.")
     elif document.kind == "leave":
         when = datetime.fromtimestamp(document.unlock_at_s).astimezone()
         screen.print(f"Asked. The rest can be taken from {when:%Y-%m-%d %H:%M:%S %Z}.")
