@@ -14,6 +14,7 @@ from rowen.protocol import messages, seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.admission import check_order, input_hash
 from rowen.protocol.messages import Bill, Chunk, Pay, open_signed, seal
+from rowen.protocol.seller_channel import SellerChannel
 from rowen.protocol.statements import Order, Receipt, Status, Voucher
 
 INPUTS = 16
@@ -129,7 +130,7 @@ def _sign_and_recover() -> Callable[[int], object]:
 def _voucher_side() -> Callable[[int], seller.Outcome]:
     """States that owe one receipt each, as one channel goes through them, and the payments."""
     state = trade.channel()
-    due: list[tuple[seller.SellerChannel, bytes]] = []
+    due: list[tuple[SellerChannel, bytes]] = []
     step = LOG_COUNT // INPUTS
     for number in range(step * INPUTS):
         state, _ = trade.served(state, number)

@@ -12,7 +12,8 @@ from rowen.protocol.ids import channel_id_of
 from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.protocol.messages import Submit, encode_input, seal
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import Job, Meter, SellerChannel
+from rowen.protocol.seller_billing import Meter
+from rowen.protocol.seller_channel import Job, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order
 

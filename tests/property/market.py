@@ -28,7 +28,7 @@ from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import UserError
 from rowen.protocol.jobs import ChatInput, Finish, Message
 from rowen.protocol.messages import open_signed
-from rowen.protocol.seller import JobState
+from rowen.protocol.seller_channel import JobState
 from rowen.protocol.statements import Order, Status, Voucher
 from rowen_scheduler.market import Variant
 

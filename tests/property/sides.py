@@ -17,7 +17,7 @@ from rowen.protocol import admission, buyer, messages, seller
 from rowen.protocol import buyer_events as heard
 from rowen.protocol import seller_events as on
 from rowen.protocol.admission import Terms
-from rowen.protocol.buyer import BuyerChannel
+from rowen.protocol.buyer_channel import BuyerChannel
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, Reason, Refused
@@ -25,7 +25,8 @@ from rowen.protocol.ids import channel_id_of
 from rowen.protocol.jobs import Finish
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import Meter, SellerChannel
+from rowen.protocol.seller_billing import Meter
+from rowen.protocol.seller_channel import JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Status, Voucher
 
@@ -291,7 +292,7 @@ class Provider:
         vouchers = [entry[1] for entry in self.journal if entry[0] == "voucher"]
         self.voucher = vouchers[-1] if vouchers else None
         for job_id, job in self.state.jobs.items():
-            if job.state is not seller.JobState.BILLED:
+            if job.state is not JobState.BILLED:
                 self.apply(on.EngineFailed(job_id, "the provider restarted"))
 
 

@@ -13,7 +13,8 @@ from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
 from rowen.p2p.session import Session
 from rowen.protocol import buyer, messages
 from rowen.protocol import buyer_events as on
-from rowen.protocol.buyer import BuyerChannel
+from rowen.protocol.buyer_channel import BuyerChannel
+from rowen.protocol.buyer_checks import input_units_bound, silent_units_bound
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
 from rowen.protocol.jobs import ChatInput, Finish
 from rowen.protocol.messages import Signed, open_signed, seal
@@ -128,8 +129,8 @@ class Account:
             if self._session is None:
                 # An order that cannot be sent would still hold its part of the deposit.
                 raise Unavailable(NO_SESSION)
-            bound = buyer.input_units_bound(job_input)
-            silent = buyer.silent_units_bound(job_input)
+            bound = input_units_bound(job_input)
+            silent = silent_units_bound(job_input)
             state = buyer.place(self.state, order, bound, silent)
             encoded = messages.encode_input(job_input)
             signed = seal(order, state.domain, self._key)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from rowen.client.account import Account
 from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
 from rowen.protocol.admission import input_hash
-from rowen.protocol.buyer import input_units_bound
+from rowen.protocol.buyer_checks import input_units_bound
 from rowen.protocol.errors import Reason, Refused, RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import ChatInput, Finish, Message

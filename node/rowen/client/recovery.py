@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from rowen.protocol import buyer
 from rowen.protocol import buyer_events as on
-from rowen.protocol.buyer import BuyerChannel
+from rowen.protocol.buyer_channel import BuyerChannel
+from rowen.protocol.buyer_checks import silent_units_bound
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.jobs import Finish
 from rowen.protocol.messages import Signed, decode_input, open_signed
@@ -44,7 +45,7 @@ def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | N
     for entry in stored.history:
         if isinstance(entry, OrderKept):
             order = Order.decode(entry.order.words)
-            silent = buyer.silent_units_bound(decode_input(entry.input))
+            silent = silent_units_bound(decode_input(entry.input))
             state = buyer.place(state, order, entry.input_units_max, silent)
             # Its session is gone; what the provider has to say about it comes when we attach.
             state, _ = buyer.step(state, on.ProviderLost(order.job_id))

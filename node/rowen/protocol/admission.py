@@ -10,7 +10,7 @@ from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.metering import Reading, cost, output_units_affordable
-from rowen.protocol.seller import Job, JobState, SellerChannel
+from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.statements import Order
 from rowen_scheduler.market import Variant
 

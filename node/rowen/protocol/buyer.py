@@ -2,7 +2,9 @@
 
 A job is ORDERED until the provider answers, RUNNING while output comes in, CANCELLING once
 the user or the deadline ended it, and SUSPENDED while its provider is out of reach. The last
-receipt takes it off the list. ``_TABLE`` decides every (state, event) pair.
+receipt takes it off the list. ``_TABLE`` decides every (state, event) pair. What a channel is
+stands in ``buyer_channel``, what can happen to it in ``buyer_events``, what is wrong with a
+receipt in ``buyer_checks``.
 
 The client pays for what it received, at the price it signed, and for nothing else: a signed
 receipt that says otherwise is a dispute, which stops the channel with the receipt as evidence.
@@ -12,14 +14,13 @@ journal: whatever was open when we stopped waits, SUSPENDED, for its provider.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
+from rowen.protocol.buyer_channel import BuyerChannel, Job, JobState, with_job, without_job
+from rowen.protocol.buyer_checks import SILENT_UNITS, UNIT_BYTES_MAX, fault_of
 from rowen.protocol.buyer_events import (
     CaughtUp,
     DeadlinePassed,
@@ -37,110 +38,12 @@ from rowen.protocol.buyer_events import (
     SendCancel,
     UserCancelled,
 )
-from rowen.protocol.channel import Head
-from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.jobs import ChatInput, Finish
-from rowen.protocol.metering import NOTHING, Reading, cost
-from rowen.protocol.statements import Order, Receipt, Status, Voucher
-
-# Tokens a chat template may add around each message and around the whole.
-TEMPLATE_UNITS_PER_MESSAGE = 16
-TEMPLATE_UNITS = 64
-# An end-of-turn token has no text, and a token may wait for the rest of its character.
-SILENT_UNITS = 4
-# No vocabulary in use has a longer token; most are below 130 bytes.
-UNIT_BYTES_MAX = 512
-
-
-class JobState(Enum):
-    """Where a job stands for the client."""
-
-    ORDERED = "ordered"
-    RUNNING = "running"
-    CANCELLING = "cancelling"
-    SUSPENDED = "suspended"
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One job on a channel.
-
-    Attributes:
-        order: What we signed.
-        order_hash: Its digest, 32 bytes.
-        input_units_max: More prompt tokens than this are not believed.
-        silent_units_max: Output tokens that may stand for no text; see ``silent_units_bound``.
-        state: See ``JobState``.
-        output_units: Units of the answer received.
-        output_bytes: Bytes of it.
-        hasher: SHA-256 of it; never updated in place.
-        reading: As on its newest receipt.
-        billed: Sum of the amounts on its receipts, token units.
-        segment: Receipts accepted.
-    """
-
-    order: Order
-    order_hash: bytes
-    input_units_max: int
-    silent_units_max: int = SILENT_UNITS
-    state: JobState = JobState.ORDERED
-    output_units: int = 0
-    output_bytes: int = 0
-    hasher: Any = msgspec.field(default_factory=hashlib.sha256)
-    reading: Reading = NOTHING
-    billed: int = 0
-    segment: int = 0
-
-
-class BuyerChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel as its client knows it.
-
-    Attributes:
-        domain: The deployment it lives on.
-        channel_id: 32 bytes.
-        payer: Wallet, 20 bytes.
-        provider: 20 bytes.
-        locked: Token units locked on chain.
-        log: Every receipt accepted, and what they add up to.
-        jobs: Open jobs by id. Never changed in place.
-        stopped: Why the channel is at an end, or empty.
-    """
-
-    domain: Domain
-    channel_id: bytes
-    payer: bytes
-    provider: bytes
-    locked: int
-    log: Head = Head()
-    jobs: Mapping[bytes, Job] = msgspec.field(default_factory=dict)
-    stopped: str = ""
-
-    def free(self) -> int:
-        """Token units a new order may still promise."""
-        caps = sum(job.order.amount_max - job.billed for job in self.jobs.values())
-        return self.locked - self.log.total - caps
-
+from rowen.protocol.jobs import Finish
+from rowen.protocol.metering import Reading
+from rowen.protocol.statements import Order, Voucher
 
 Outcome = tuple[BuyerChannel, list[Effect]]
-
-# --- the function ---------------------------------------------------------------------------
-
-
-def input_units_bound(job_input: ChatInput) -> int:
-    """More prompt tokens than any byte-level tokenizer and template make of this input.
-
-    A token stands for at least one byte, except those of the chat template.
-    """
-    content = sum(len(message.content.encode()) for message in job_input.messages)
-    return content + TEMPLATE_UNITS_PER_MESSAGE * len(job_input.messages) + TEMPLATE_UNITS
-
-
-def silent_units_bound(job_input: ChatInput) -> int:
-    """More output tokens than any engine counts without showing text for them.
-
-    Those of the stop text that ends an answer are sampled and not shown.
-    """
-    return SILENT_UNITS + max((len(text.encode()) for text in job_input.stop), default=0)
 
 
 def place(
@@ -151,8 +54,8 @@ def place(
     Args:
         state: The channel.
         order: What we are about to sign.
-        input_units_max: See ``input_units_bound``.
-        silent_units_max: See ``silent_units_bound``.
+        input_units_max: See ``buyer_checks.input_units_bound``.
+        silent_units_max: See ``buyer_checks.silent_units_bound``.
 
     Raises:
         UserError: The channel is stopped or has not enough left.
@@ -171,7 +74,7 @@ def place(
         input_units_max=input_units_max,
         silent_units_max=silent_units_max,
     )
-    return _with_job(state, job)
+    return with_job(state, job)
 
 
 def step(state: BuyerChannel, event: Event) -> Outcome:
@@ -196,11 +99,11 @@ def _on_accepted(state: BuyerChannel, job: Job, event: ProviderAccepted) -> Outc
         return _cancel(state, job)
     if job.state is JobState.ORDERED:
         job = replace(job, state=JobState.RUNNING)
-    return _with_job(state, job), []
+    return with_job(state, job), []
 
 
 def _on_refused(state: BuyerChannel, job: Job, _event: Event) -> Outcome:
-    return _without_job(state, job), []
+    return without_job(state, job), []
 
 
 def _on_sent(state: BuyerChannel, job: Job, event: ProviderSent) -> Outcome:
@@ -228,7 +131,7 @@ def _on_sent(state: BuyerChannel, job: Job, event: ProviderSent) -> Outcome:
     hasher.update(text.encode())
     units = event.units - job.output_units
     job = replace(job, output_units=event.units, output_bytes=end, hasher=hasher)
-    return _with_job(state, job), [Deliver(event.job, text, units)]
+    return with_job(state, job), [Deliver(event.job, text, units)]
 
 
 def _on_billed(state: BuyerChannel, job: Job, event: ProviderBilled) -> Outcome:
@@ -238,9 +141,7 @@ def _on_billed(state: BuyerChannel, job: Job, event: ProviderBilled) -> Outcome:
             f"0x{state.provider.hex()}; or it is for another chain or contract"
         )
     receipt = event.receipt
-    wrong = (
-        _misplaced(state, job, event) or _misread(job, receipt) or _mispriced(state, job, receipt)
-    )
+    wrong = fault_of(state, job, event)
     if wrong:
         return _dispute(state, event, wrong)
     log = state.log.append(event.digest, receipt.amount)
@@ -250,7 +151,7 @@ def _on_billed(state: BuyerChannel, job: Job, event: ProviderBilled) -> Outcome:
         segment=job.segment + 1,
         reading=Reading(receipt.input_units, receipt.cached_units, receipt.output_units),
     )
-    state = _with_job(replace(state, log=log), job)
+    state = with_job(replace(state, log=log), job)
     voucher = Voucher(
         payer=state.payer,
         provider=state.provider,
@@ -260,7 +161,7 @@ def _on_billed(state: BuyerChannel, job: Job, event: ProviderBilled) -> Outcome:
     )
     effects: list[Effect] = [Pay(event.job, receipt, voucher)]
     if event.finish is not None:
-        state = _without_job(state, job)
+        state = without_job(state, job)
         effects.append(Ended(event.job, event.finish, receipt, event.detail))
     return state, effects
 
@@ -270,13 +171,13 @@ def _on_ended_by_us(state: BuyerChannel, job: Job, _event: Event) -> Outcome:
 
 
 def _on_lost(state: BuyerChannel, job: Job, _event: Event) -> Outcome:
-    return _with_job(state, replace(job, state=JobState.SUSPENDED)), []
+    return with_job(state, replace(job, state=JobState.SUSPENDED)), []
 
 
 def _on_caught_up(state: BuyerChannel, job: Job, _event: Event) -> Outcome:
     # The provider never took the order, or lost it: nobody owes anything for it.
     ended = Ended(job.order.job_id, Finish.FAILED, None, "the provider does not know this job")
-    return _without_job(state, job), [ended]
+    return without_job(state, job), [ended]
 
 
 def _ignored(state: BuyerChannel, _job: Job, _event: Event) -> Outcome:
@@ -332,87 +233,9 @@ _TABLE: dict[tuple[JobState, type[Event]], Handler] = {
 }
 
 
-# Only the status is signed. A finish that says something else would let a job that is charged
-# look like one that failed.
-_STATUS_TO_FINISHES: dict[Status, tuple[Finish | None, ...]] = {
-    Status.PARTIAL: (None,),
-    Status.FINAL: (Finish.STOP, Finish.LENGTH),
-    Status.CANCELLED: (Finish.CANCELLED,),
-    Status.PREEMPTED: (Finish.PREEMPTED,),
-    Status.FAILED: (Finish.FAILED,),
-}
-
-# What is wrong with a receipt, with expected and actual values; empty when nothing is.
-
-
-def _misplaced(state: BuyerChannel, job: Job, event: ProviderBilled) -> str:
-    receipt = event.receipt
-    if receipt.channel_id != state.channel_id:
-        return "it is for another channel"
-    if receipt.sequence != state.log.count:
-        return f"it is number {receipt.sequence}, the log has {state.log.count}"
-    if receipt.order_hash != job.order_hash or receipt.segment != job.segment:
-        return f"it is for another order or segment than {job.segment} of this one"
-    if event.finish not in _STATUS_TO_FINISHES[receipt.status]:
-        return f"its status {receipt.status.name} does not fit finish {event.finish}"
-    if receipt.finished_at_ms < receipt.started_at_ms:
-        return "it ends before it starts"
-    return ""
-
-
-def _misread(job: Job, receipt: Receipt) -> str:
-    if receipt.status is Status.FAILED:
-        # It is free, and a provider that crashed may not know how far its output went.
-        return ""
-    if receipt.input_units > job.input_units_max:
-        return f"{receipt.input_units} input units, at most {job.input_units_max} are possible"
-    if receipt.cached_units > receipt.input_units:
-        return f"{receipt.cached_units} cached of {receipt.input_units} input units"
-    if job.segment and receipt.input_units != job.reading.input_units:
-        return f"input units changed from {job.reading.input_units} to {receipt.input_units}"
-    if receipt.output_units != job.output_units:
-        return f"{receipt.output_units} output units, {job.output_units} were received"
-    if receipt.output_units > job.output_bytes + job.silent_units_max:
-        return f"{receipt.output_units} output units in {job.output_bytes} bytes of text"
-    if receipt.output_units > job.order.output_units_max:
-        return f"{receipt.output_units} output units, ordered {job.order.output_units_max}"
-    if receipt.output_hash != job.hasher.digest():
-        return "its output hash is not that of the output received"
-    return ""
-
-
-def _mispriced(state: BuyerChannel, job: Job, receipt: Receipt) -> str:
-    expected = 0
-    if receipt.status is not Status.FAILED:
-        reading = Reading(receipt.input_units, receipt.cached_units, receipt.output_units)
-        expected = max(0, cost(job.order, reading) - job.billed)
-    if receipt.amount != expected:
-        return f"amount is {receipt.amount}, units times price make {expected}"
-    if receipt.status is Status.PARTIAL and not receipt.amount:
-        # Without end, and each of them ours to sign and keep.
-        return "it is partial and charges nothing"
-    if receipt.total != state.log.total + receipt.amount:
-        return f"total is {receipt.total}, expected {state.log.total + receipt.amount}"
-    if job.billed + receipt.amount > job.order.amount_max:
-        return f"job costs {job.billed + receipt.amount}, ordered at most {job.order.amount_max}"
-    return ""
-
-
-# --- building blocks ------------------------------------------------------------------------
-
-
-def _with_job(state: BuyerChannel, job: Job) -> BuyerChannel:
-    return replace(state, jobs={**state.jobs, job.order.job_id: job})
-
-
-def _without_job(state: BuyerChannel, job: Job) -> BuyerChannel:
-    jobs = {key: other for key, other in state.jobs.items() if key != job.order.job_id}
-    return replace(state, jobs=jobs)
-
-
 def _cancel(state: BuyerChannel, job: Job) -> Outcome:
     cancelling = replace(job, state=JobState.CANCELLING)
-    return _with_job(state, cancelling), [SendCancel(job.order.job_id)]
+    return with_job(state, cancelling), [SendCancel(job.order.job_id)]
 
 
 def _dispute(state: BuyerChannel, event: ProviderBilled, detail: str) -> Outcome:

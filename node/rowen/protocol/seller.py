@@ -3,7 +3,9 @@
 A job is RUNNING while its output goes out, PAUSED while the credit line is used up and a
 voucher is awaited, and BILLED once its last receipt is written; a voucher that covers that
 receipt takes it off the list. ``_TABLE`` decides every (state, event) pair. The shell does
-the effects in order, and journals before it sends.
+the effects in order, and journals before it sends. What a channel is stands in
+``seller_channel``, what can happen to it in ``seller_events``, what a receipt says in
+``seller_billing``.
 
 Recovery replays ``start``, ``restore_receipt`` and ``ClientPaid`` over the journal and then
 ends the jobs that were cut off with ``EngineFailed``.
@@ -11,22 +13,17 @@ ends the jobs that were cut off with ``EngineFailed``.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
-from rowen.protocol.channel import Head
-from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
 from rowen.protocol.jobs import Finish
 from rowen.protocol.metering import Reading, cost
+from rowen.protocol.seller_billing import Meter, bill_open_work, logged, write_receipt
+from rowen.protocol.seller_channel import Held, Job, JobState, SellerChannel, delivered, with_job
 from rowen.protocol.seller_events import (
-    Bill,
     ClientCancelled,
     ClientDisputed,
     ClientLost,
@@ -46,131 +43,9 @@ from rowen.protocol.seller_events import (
     Settled,
     StopEngine,
 )
-from rowen.protocol.statements import EnergySource, Order, Receipt, Status
-
-
-class JobState(Enum):
-    """Where a job stands for the provider."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    BILLED = "billed"
-
-
-class Held(msgspec.Struct, frozen=True):
-    """Output that waits for a voucher."""
-
-    text: str
-    units: int
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One job on a channel.
-
-    Attributes:
-        order: What the client signed.
-        order_hash: Its digest, 32 bytes.
-        state: See ``JobState``.
-        output_units_max: What engine, order and money allow together.
-        started_at_ms: Unix time.
-        reading: Units delivered.
-        output_bytes: Bytes of answer delivered.
-        hasher: SHA-256 of the answer delivered; never updated in place.
-        billed: Sum of the amounts on its receipts, token units.
-        segment: Receipts written for it.
-        last_count: Length of the channel's log with its last receipt, when BILLED.
-        held: Output not delivered because credit is used up.
-    """
-
-    order: Order
-    order_hash: bytes
-    state: JobState = JobState.RUNNING
-    output_units_max: int
-    started_at_ms: int
-    reading: Reading
-    output_bytes: int = 0
-    hasher: Any = msgspec.field(default_factory=hashlib.sha256)
-    billed: int = 0
-    segment: int = 0
-    last_count: int = 0
-    held: Held | None = None
-
-
-class SellerChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """A channel as its provider knows it.
-
-    Attributes:
-        domain: The deployment it lives on.
-        channel_id: 32 bytes.
-        payer: Wallet, 20 bytes.
-        provider: Ourselves, 20 bytes.
-        signer: The client's session key, 20 bytes.
-        credit: Token units we work ahead of payment.
-        issued: The log with every receipt we wrote.
-        paid: The log as far as the newest voucher covers it.
-        unpaid: The log's head after each receipt no voucher covers yet, oldest first.
-        jobs: Open jobs by id. Never changed in place.
-        stopped: Why no more jobs are taken, or empty.
-    """
-
-    domain: Domain
-    channel_id: bytes
-    payer: bytes
-    provider: bytes
-    signer: bytes
-    credit: int
-    issued: Head = Head()
-    paid: Head = Head()
-    unpaid: tuple[Head, ...] = ()
-    jobs: Mapping[bytes, Job] = msgspec.field(default_factory=dict)
-    stopped: str = ""
-
-    def exposure(self) -> int:
-        """Token units delivered and not covered by a voucher."""
-        open_work = sum(
-            max(0, cost(job.order, job.reading) - job.billed)
-            for job in self.jobs.values()
-            if job.state is not JobState.BILLED
-        )
-        return self.issued.total - self.paid.total + open_work
-
-    def reserved(self) -> int:
-        """Token units the channel may still come to owe: log and caps of the open jobs."""
-        return self.issued.total + sum(
-            job.order.amount_max - job.billed
-            for job in self.jobs.values()
-            if job.state is not JobState.BILLED
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spent:
-    """What a job used since it began; see ``Receipt``."""
-
-    gpu_ms: int = 0
-    energy_mj: int = 0
-    energy_source: EnergySource = EnergySource.NONE
-
-
-NOT_METERED = Spent()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """What the shell measured up to now.
-
-    Attributes:
-        now_ms: Unix time.
-        job_to_spent: What each job used; one that is not here is not metered.
-    """
-
-    now_ms: int
-    job_to_spent: Mapping[bytes, Spent] = field(default_factory=dict)
-
+from rowen.protocol.statements import Receipt, Status
 
 Outcome = tuple[SellerChannel, list[Effect]]
-
-# --- the function ---------------------------------------------------------------------------
 
 
 def step(state: SellerChannel, event: Event, meter: Meter) -> Outcome:
@@ -194,7 +69,7 @@ def step(state: SellerChannel, event: Event, meter: Meter) -> Outcome:
 def start(state: SellerChannel, job: Job) -> SellerChannel:
     """The channel with an admitted job (see ``admission``) running on it."""
     assert job.order.job_id not in state.jobs
-    return _with_job(state, job)
+    return with_job(state, job)
 
 
 def stop(state: SellerChannel, why: str) -> SellerChannel:
@@ -221,11 +96,11 @@ def restore_receipt(
         raise ValueError(f"receipt {receipt.sequence} does not fit a log of {state.issued.count}")
     if receipt.total != state.issued.total + receipt.amount or receipt.segment != job.segment:
         raise ValueError(f"receipt {receipt.sequence} does not add up")
-    job = _delivered(job, text, 0)
+    job = delivered(job, text, 0)
     if job.hasher.digest() != receipt.output_hash:
         raise ValueError(f"receipt {receipt.sequence} does not match its journaled output")
     reading = Reading(receipt.input_units, receipt.cached_units, receipt.output_units)
-    return _logged(
+    return logged(
         state, replace(job, reading=reading), receipt, receipt.digest(state.domain), is_last
     )
 
@@ -235,17 +110,17 @@ def _on_said(state: SellerChannel, job: Job, event: EngineSaid, meter: Meter) ->
     if units > job.output_units_max:
         # The engine ran past its limit. What is above it is neither delivered nor billed.
         return _end(state, job, Status.FINAL, Finish.LENGTH, meter)
-    after = _with_job(state, _delivered(job, event.text, event.units))
+    after = with_job(state, delivered(job, event.text, event.units))
     if after.exposure() > state.credit and state.exposure() > 0:
         held = replace(job, state=JobState.PAUSED, held=Held(event.text, event.units))
-        state, bills = _bill_open_work(_with_job(state, held), meter)
+        state, bills = bill_open_work(with_job(state, held), meter)
         return state, [Pause(event.job), *bills]
     effects: list[Effect] = [Deliver(event.job, job.output_bytes, units, event.text)]
     job = after.jobs[event.job]
     # Bill at half the line, so that the voucher is back before the line is reached.
     owed = cost(job.order, job.reading) - job.billed
     if owed > 0 and 2 * owed >= state.credit:
-        after, bill = _bill(after, job, Status.PARTIAL, None, meter)
+        after, bill = write_receipt(after, job, Status.PARTIAL, None, meter)
         effects.append(bill)
     return after, effects
 
@@ -362,8 +237,8 @@ def _release_held(state: SellerChannel, effects: list[Effect], meter: Meter) -> 
         if job.state is not JobState.PAUSED or job.held is None:
             continue
         running = replace(job, state=JobState.RUNNING, held=None)
-        running = _delivered(running, job.held.text, job.held.units)
-        after = _with_job(state, running)
+        running = delivered(running, job.held.text, job.held.units)
+        after = with_job(state, running)
         if after.exposure() > state.credit and state.exposure() > 0:
             continue
         state = after
@@ -372,7 +247,7 @@ def _release_held(state: SellerChannel, effects: list[Effect], meter: Meter) -> 
     if not state.unpaid and any(job.state is JobState.PAUSED for job in state.jobs.values()):
         # What fills the line is other jobs' unbilled work: without a bill no voucher would
         # come until they speak again.
-        state, bills = _bill_open_work(state, meter)
+        state, bills = bill_open_work(state, meter)
         effects += bills
     return state, effects
 
@@ -391,21 +266,6 @@ def _on_disputed(state: SellerChannel, event: ClientDisputed, meter: Meter) -> O
     return state, effects
 
 
-# --- building blocks ------------------------------------------------------------------------
-
-
-def _with_job(state: SellerChannel, job: Job) -> SellerChannel:
-    return replace(state, jobs={**state.jobs, job.order.job_id: job})
-
-
-def _delivered(job: Job, text: str, units: int) -> Job:
-    raw = text.encode()
-    hasher = job.hasher.copy()
-    hasher.update(raw)
-    reading = job.reading._replace(output_units=job.reading.output_units + units)
-    return replace(job, reading=reading, output_bytes=job.output_bytes + len(raw), hasher=hasher)
-
-
 def _end(
     state: SellerChannel,
     job: Job,
@@ -416,67 +276,5 @@ def _end(
     stop: bool = True,
     detail: str = "",
 ) -> Outcome:
-    state, bill = _bill(state, replace(job, held=None), status, finish, meter, detail)
+    state, bill = write_receipt(state, replace(job, held=None), status, finish, meter, detail)
     return state, [StopEngine(job.order.job_id), bill] if stop else [bill]
-
-
-def _bill(
-    state: SellerChannel,
-    job: Job,
-    status: Status,
-    finish: Finish | None,
-    meter: Meter,
-    detail: str = "",
-) -> tuple[SellerChannel, Bill]:
-    # A reading may cost less than what was billed, when the cache turns out to have served
-    # input already charged; nothing is added then. A failed segment is free.
-    owed = 0 if status is Status.FAILED else cost(job.order, job.reading) - job.billed
-    amount = max(0, owed)
-    spent = meter.job_to_spent.get(job.order.job_id, NOT_METERED)
-    receipt = Receipt(
-        channel_id=state.channel_id,
-        sequence=state.issued.count,
-        order_hash=job.order_hash,
-        segment=job.segment,
-        status=status,
-        input_units=job.reading.input_units,
-        cached_units=job.reading.cached_units,
-        output_units=job.reading.output_units,
-        amount=amount,
-        total=state.issued.total + amount,
-        output_hash=job.hasher.digest(),
-        started_at_ms=job.started_at_ms,
-        finished_at_ms=max(meter.now_ms, job.started_at_ms),
-        gpu_ms=spent.gpu_ms,
-        energy_mj=spent.energy_mj,
-        energy_source=spent.energy_source,
-    )
-    digest = receipt.digest(state.domain)
-    state = _logged(state, job, receipt, digest, finish is not None)
-    return state, Bill(job.order.job_id, receipt, digest, finish, detail)
-
-
-def _bill_open_work(state: SellerChannel, meter: Meter) -> tuple[SellerChannel, list[Effect]]:
-    # All of it, not only the job that ran into the line: another job's unbilled work may be
-    # what fills it.
-    bills: list[Effect] = []
-    for job in state.jobs.values():
-        if job.state is not JobState.BILLED and cost(job.order, job.reading) > job.billed:
-            state, bill = _bill(state, job, Status.PARTIAL, None, meter)
-            bills.append(bill)
-    return state, bills
-
-
-def _logged(
-    state: SellerChannel, job: Job, receipt: Receipt, digest: bytes, is_last: bool
-) -> SellerChannel:
-    head = state.issued.append(digest, receipt.amount)
-    job = replace(
-        job,
-        billed=job.billed + receipt.amount,
-        segment=job.segment + 1,
-        state=JobState.BILLED if is_last else job.state,
-        last_count=head.count if is_last else 0,
-    )
-    state = replace(state, issued=head, unpaid=(*state.unpaid, head))
-    return _with_job(state, job)

@@ -16,7 +16,8 @@ from rowen.protocol import messages, seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.messages import Signed
-from rowen.protocol.seller import NOT_METERED, Meter, SellerChannel, Spent
+from rowen.protocol.seller_billing import NOT_METERED, Meter, Spent
+from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
 from rowen.provider.tally import Tally
@@ -35,7 +36,7 @@ PART_CHARS = 128 * 1024
 """Of a text sent again in one message: in UTF-8 half a frame at most."""
 
 
-def _order_kept(state: SellerChannel, job: seller.Job, submit: messages.Submit) -> OrderKept:
+def _order_kept(state: SellerChannel, job: Job, submit: messages.Submit) -> OrderKept:
     return OrderKept(
         channel_id=state.channel_id,
         job_id=job.order.job_id,
@@ -188,7 +189,7 @@ class Account:
     async def _end_jobs(self) -> None:
         # What a slow disk kept from ending when the client left ends when it is back.
         for job_id, job in self.state.jobs.items():
-            if job.state is not seller.JobState.BILLED:
+            if job.state is not JobState.BILLED:
                 await self._apply(on.ClientLost(job_id))
 
     async def _unpaid_again(self) -> list[bytes]:
@@ -216,7 +217,7 @@ class Account:
     # --- jobs
 
     async def accept(
-        self, submit: messages.Submit, admit: Callable[[SellerChannel], seller.Job]
+        self, submit: messages.Submit, admit: Callable[[SellerChannel], Job]
     ) -> JobControl:
         """Admits an order, journals it, then tells the client.
 

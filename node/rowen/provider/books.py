@@ -15,7 +15,8 @@ from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Reason, Refused, Unavailable
 from rowen.protocol.messages import open_signed
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import NOT_METERED, SellerChannel, Spent
+from rowen.protocol.seller_billing import NOT_METERED, Meter, Spent
+from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Voucher
 from rowen.provider.account import Account
@@ -117,7 +118,7 @@ class Books:
             account.voucher = stored.voucher.voucher if stored.voucher else None
             self._accounts[opened.channel_id] = account
             for job_id, job in account.state.jobs.items():
-                if job.state is not seller.JobState.BILLED:
+                if job.state is not JobState.BILLED:
                     await account.apply(on.EngineFailed(job_id, "the provider restarted"))
 
     async def account(self, payer: bytes, signer: bytes) -> Account:
@@ -221,14 +222,14 @@ class Books:
             elif isinstance(entry, VoucherKept):
                 opened = open_signed(entry.voucher, Voucher, self._domain)
                 paid = on.ClientPaid(opened.statement, opened.signer)
-                state, _ = seller.step(state, paid, seller.Meter(now_ms=self._now_ms()))
+                state, _ = seller.step(state, paid, Meter(now_ms=self._now_ms()))
             elif isinstance(entry, ChannelStopped):
                 state = seller.stop(state, entry.detail)
         return state
 
-    def _job_of(self, kept: OrderKept) -> seller.Job:
+    def _job_of(self, kept: OrderKept) -> Job:
         order = Order.decode(kept.order.words)
-        return seller.Job(
+        return Job(
             order=order,
             order_hash=order.digest(self._domain),
             output_units_max=kept.output_units_max,

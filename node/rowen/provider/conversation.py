@@ -18,7 +18,7 @@ from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserE
 from rowen.protocol.ids import address_of_peer_id
 from rowen.protocol.jobs import ChatInput
 from rowen.protocol.messages import open_signed
-from rowen.protocol.seller import Job, SellerChannel
+from rowen.protocol.seller_channel import Job, SellerChannel
 from rowen.protocol.statements import Order
 from rowen.provider.account import Account, JobControl
 from rowen.provider.books import Books

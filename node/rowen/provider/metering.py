@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import trio
 
 from rowen.gpu.energy import EnergyMeter, JobEnergy
-from rowen.protocol.seller import Spent
+from rowen.protocol.seller_billing import Spent
 from rowen.protocol.statements import EnergySource
 
 FRESH_S = 0.1

@@ -42,7 +42,9 @@ from rowen.protocol.ids import ZERO_HASH, keccak
 from rowen.protocol.jobs import Finish
 from rowen.protocol.messages import Signed
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import Job, JobState, Meter, SellerChannel, start, step
+from rowen.protocol.seller import start, step
+from rowen.protocol.seller_billing import Meter
+from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.seller_events import (
     Bill,
     ClientCancelled,

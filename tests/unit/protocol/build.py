@@ -3,12 +3,12 @@
 from typing import Any
 
 from rowen.protocol.admission import Terms
-from rowen.protocol.buyer import BuyerChannel
+from rowen.protocol.buyer_channel import BuyerChannel
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.ids import channel_id_of
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import Job, SellerChannel
+from rowen.protocol.seller_channel import Job, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import (
     EnergySource,

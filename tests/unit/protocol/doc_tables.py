@@ -13,7 +13,7 @@ import msgspec
 from tests.interop.make_vectors import example_messages
 from tests.unit.protocol import build, test_buyer_table, test_seller_table
 
-from rowen.protocol import buyer, jobs, messages, offers, seller
+from rowen.protocol import buyer_channel, jobs, messages, offers, seller_channel
 from rowen.protocol.errors import Reason
 from rowen.protocol.statements import Statement
 
@@ -41,7 +41,7 @@ def seller_states() -> str:
             cells[pair] = "ignored"
         else:
             cells[pair] = f"→ {line[0].name}: {line[1]}"
-    return _states(seller.JobState, test_seller_table.EVENTS, cells)
+    return _states(seller_channel.JobState, test_seller_table.EVENTS, cells)
 
 
 def buyer_states() -> str:
@@ -56,7 +56,7 @@ def buyer_states() -> str:
             name = "over" if then == test_buyer_table.GONE else then.name
             cell = f"→ {name}" + (f": {effects}" if effects else "")
         cells[state, event] = cell
-    return _states(buyer.JobState, test_buyer_table.EVENTS, cells)
+    return _states(buyer_channel.JobState, test_buyer_table.EVENTS, cells)
 
 
 def statement_types() -> str:

@@ -26,9 +26,10 @@ from rowen.protocol.admission import (
 )
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.metering import Reading
-from rowen.protocol.seller import Job, SellerChannel
+from rowen.protocol.seller_billing import Meter
+from rowen.protocol.seller_channel import Job, SellerChannel
 
-METER = seller.Meter(now_ms=NOW_MS)
+METER = Meter(now_ms=NOW_MS)
 
 
 def admitted(state: SellerChannel | None = None, **changes: Any) -> Job:

@@ -15,7 +15,8 @@ from tests.unit.protocol.build import DOMAIN, OPERATOR, buyer_channel, order
 
 from rowen.protocol import buyer
 from rowen.protocol import buyer_events as on
-from rowen.protocol.buyer import BuyerChannel, JobState
+from rowen.protocol.buyer_channel import BuyerChannel, JobState
+from rowen.protocol.buyer_checks import input_units_bound
 from rowen.protocol.buyer_events import (
     CaughtUp,
     DeadlinePassed,
@@ -415,7 +416,7 @@ def test_a_provider_that_counts_impossible_input_is_left_before_it_works() -> No
 
 def test_the_bound_on_input_counts_bytes_and_templates() -> None:
     asked = ChatInput((Message("user", "é" * 100), Message("assistant", "")))
-    assert buyer.input_units_bound(asked) == 200 + 2 * 16 + 64
+    assert input_units_bound(asked) == 200 + 2 * 16 + 64
 
 
 # --- recovery

@@ -2,7 +2,7 @@
 
 from tests.unit.protocol.doc_tables import DOCUMENT, refreshed
 
-from rowen.protocol import buyer, framing, jobs, messages, metering, offers
+from rowen.protocol import buyer_checks, framing, jobs, messages, metering, offers
 
 TEXT = DOCUMENT.read_text()
 
@@ -18,9 +18,9 @@ def test_its_numbers_are_those_of_the_code() -> None:
         metering.PRICE_UNITS,
         offers.CLOCK_SKEW_MS_MAX // 1000,
         offers.OFFER_LIFETIME_MS_MAX // 3_600_000,
-        buyer.TEMPLATE_UNITS,
-        buyer.TEMPLATE_UNITS_PER_MESSAGE,
-        buyer.SILENT_UNITS,
+        buyer_checks.TEMPLATE_UNITS,
+        buyer_checks.TEMPLATE_UNITS_PER_MESSAGE,
+        buyer_checks.SILENT_UNITS,
         jobs.MESSAGES_MAX,
     ):
         assert f"{number:,}" in TEXT

@@ -13,7 +13,8 @@ from rowen.protocol import seller
 from rowen.protocol import seller_events as on
 from rowen.protocol.errors import PeerError
 from rowen.protocol.jobs import Finish
-from rowen.protocol.seller import JobState, Meter, SellerChannel, Spent
+from rowen.protocol.seller_billing import Meter, Spent
+from rowen.protocol.seller_channel import JobState, SellerChannel
 from rowen.protocol.seller_events import (
     ClientCancelled,
     ClientLost,
