@@ -66,7 +66,7 @@ def llama() -> Iterator[Raw]:
     models = Path(os.environ.get("ROWEN_MODELS_DIR") or REPOSITORY / "models")
     model_file = trio.run(pull, SMOLLM2.name, models)
     with tempfile.TemporaryDirectory() as directory:
-        listen = socket_file(directory)
+        listen = socket_file(Path(directory))
         server = load_server(model_file, listen, KEY, threads=1, concurrency=1, context_units=256)
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=listen),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +132,24 @@ class Home:
             return ""
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"the password file {file} cannot be read: {error}") from error
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A new directory for this user alone, removed when the block ends.
+
+    Raises:
+        UserError: There is no place for one.
+    """
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="rowen-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"no temporary directory can be made ({error.strerror or error}): make room, or set "
+            "TMPDIR to a directory that can be written to"
+        ) from error
+    with directory as name:
+        yield Path(name)
 
 
 def key_lock(address: bytes) -> Path:

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from functools import partial
 from hashlib import sha256
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import trio
 
@@ -31,7 +32,8 @@ class _DraftFile:
     """One file; writes reach the disk a megabyte at a time, since each is a thread's work."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("xb")
+        # Our own buffer is the only one: what a full disk did not take is not tried again.
+        self._file = FileIO(path, "xb")
         self._buffer = bytearray()
         self._hash = sha256()
         self._size = 0
@@ -43,12 +45,15 @@ class _DraftFile:
         self._size += len(record)
         self._records += 1
         if len(self._buffer) >= _BUFFER_BYTES:
-            await trio.to_thread.run_sync(self._file.write, bytes(self._buffer))
-            self._buffer.clear()
+            await trio.to_thread.run_sync(self._write)
+
+    def _write(self) -> None:
+        # A file without a buffer may take less than it is given.
+        while self._buffer:
+            del self._buffer[: self._file.write(self._buffer)]
 
     def finish(self) -> None:
-        self._file.write(self._buffer)
-        self._file.flush()
+        self._write()
         os.fsync(self._file.fileno())
         self._file.close()
 
@@ -85,7 +90,14 @@ class Draft:
             self._folder = Path(await trio.to_thread.run_sync(make))
         except OSError as error:
             raise UserError(f"cannot write in {self._path.parent}: {error.strerror}") from error
-        self._files = {name: _DraftFile(self._folder / name) for name in STREAMS}
+        except ValueError as error:
+            raise UserError(f"{str(self._path)!a} is no name of a folder: {error}") from error
+        try:
+            for name in STREAMS:
+                self._files[name] = self._new_file(name)
+        except UserError:
+            self._clear()
+            raise
         return self
 
     async def __aexit__(
@@ -94,17 +106,36 @@ class Draft:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # Local and quick, and a cancelled export must not leave its draft either.
+        self._clear()
+
+    def _clear(self) -> None:
         for file in self._files.values():
             file.close()
-        # Local and quick, and a cancelled export must not leave its draft either.
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _new_file(self, name: FileName) -> _DraftFile:
+        try:
+            return _DraftFile(self._folder / name)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self._path}: {error.strerror}")
+
     async def add(self, name: FileName, record: bytes) -> None:
-        """Appends an encoded record to a file."""
+        """Appends an encoded record to a file.
+
+        Raises:
+            UserError: The disk is full, or fails.
+        """
         if name not in self._files:
             assert name == SNAPSHOT
-            self._files[name] = _DraftFile(self._folder / name)
-        await self._files[name].add(record)
+            self._files[name] = self._new_file(name)
+        try:
+            await self._files[name].add(record)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def entries(self) -> dict[FileName, FileEntry]:
         """What the manifest says of the files as they are now."""
@@ -135,7 +166,7 @@ class Draft:
             self._folder.rename(self._path)
             _sync_folder(self._path.parent)
         except OSError as error:
-            raise UserError(f"cannot write {self._path}: {error.strerror}") from error
+            raise self._unwritable(error) from error
 
     def _require_same(self) -> None:
         for ours in self._folder.iterdir():

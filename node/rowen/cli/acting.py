@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import trio
@@ -21,8 +21,9 @@ from rowen.config import ChainConfig, Config
 from rowen.home import Home
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.ids import parse_address
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_as
 from rowen.provider.payouts import report_transaction
+from rowen.provider.questions import Acting
 from rowen.provider.reports import TransactionReport
 from rowen.provider.till import open_till
 from rowen.store.journal import open_journal
@@ -38,28 +39,27 @@ async def perform(
     config: Config,
     password_file: Path | None,
     key: KeyName,
-    action: str,
-    arguments: dict[str, Any],
+    asked: Acting,
 ) -> TransactionReport:
-    """Does one action of ``act`` with a key of the home.
+    """Sends one transaction with a key of the home.
 
     Raises:
         UserError: The contract refuses, too little gas money or tokens, no such key.
         Unavailable: The chain does not answer in time; what was sent stays pending.
     """
     if key == "operator":
-        answer = await ask_daemon(home, "act", action=action, **arguments)
-        if answer is not None:
-            return msgspec.convert(answer, TransactionReport)
+        report = await ask_as(home, TransactionReport, "act", **msgspec.structs.asdict(asked))
+        if report is not None:
+            return report
         async with open_till(home, config, password_for(home, password_file)) as till:
-            receipt = await act(till.wallet, till.escrow, config.chain, action, arguments)
+            receipt = await act(till.wallet, till.escrow, config.chain, asked)
     else:
         password = password_for(home, password_file)
         async with (
             open_escrow(config.chain) as escrow,
             open_purse(home, config.chain, password, escrow) as wallet,
         ):
-            receipt = await act(wallet, escrow, config.chain, action, arguments)
+            receipt = await act(wallet, escrow, config.chain, asked)
     return report_transaction(receipt)
 
 
@@ -81,31 +81,24 @@ async def open_purse(
 
 
 async def act_for(
-    wallet: RpcWallet, escrow: RpcEscrow, chain: ChainConfig, arguments: Mapping[str, Any]
+    wallet: RpcWallet, escrow: RpcEscrow, chain: ChainConfig, asked: Acting
 ) -> msgspec.Struct:
     """``act``, as a daemon answers it."""
-    return report_transaction(await act(wallet, escrow, chain, str(arguments["action"]), arguments))
+    return report_transaction(await act(wallet, escrow, chain, asked))
 
 
-async def act(
-    wallet: RpcWallet,
-    escrow: RpcEscrow,
-    chain: ChainConfig,
-    action: str,
-    arguments: Mapping[str, Any],
-) -> TxReceipt:
+async def act(wallet: RpcWallet, escrow: RpcEscrow, chain: ChainConfig, asked: Acting) -> TxReceipt:
     """One transaction.
 
     Args:
         wallet: Of the key that sends it.
         escrow: The contracts.
         chain: Where the stake is.
-        action: ``payout-apply``, ``payout-veto``, ``stake-bond``,
-            ``stake-unbond``, ``stake-cancel`` or ``stake-withdraw``.
-        arguments: ``provider`` as 0x…, ``amount`` as text.
+        asked: What to do.
     """
+    action = asked.action
     intent = fresh_intent(action)
-    provider = parse_address(arguments["provider"])
+    provider = parse_address(asked.provider)
     if action == "payout-apply":
         with patience():
             return await wallet.apply_payout(provider, intent=intent)
@@ -115,12 +108,12 @@ async def act(
     staker = wallet.on_stake(await open_stake(escrow, chain))
     with patience():
         if action == "stake-bond":
-            return await staker.bond(provider, int(arguments["amount"]), intent=intent)
+            return await staker.bond(provider, int(asked.amount), intent=intent)
         if action == "stake-unbond":
-            return await staker.request_unbond(provider, int(arguments["amount"]), intent=intent)
+            return await staker.request_unbond(provider, int(asked.amount), intent=intent)
         if action == "stake-cancel":
             return await staker.cancel_unbond(provider, intent=intent)
-        assert action == "stake-withdraw", action
+        assert action == "stake-withdraw"
         return await staker.withdraw(provider, intent=intent)
 
 

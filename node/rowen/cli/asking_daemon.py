@@ -11,7 +11,7 @@ import msgspec
 from rowen.cli.passwords import password_for
 from rowen.config import Config
 from rowen.home import Home
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_as
 
 if TYPE_CHECKING:
     from rowen.provider.till import Till
@@ -43,9 +43,9 @@ async def answered(
         UserError: Something a person has to change.
         Unavailable: The daemon, the chain or the disk does not answer.
     """
-    answer = await ask_daemon(home, do, **arguments)
-    if answer is not None:
-        return msgspec.convert(answer, kind)
+    report = await ask_as(home, kind, do, **arguments)
+    if report is not None:
+        return report
     from rowen.provider.till import open_till
 
     async with open_till(home, config, password_for(home, password_file)) as till:

@@ -28,8 +28,8 @@ from rowen.config import Config, load_config
 from rowen.engine.llama import LlamaEngine
 from rowen.home import Home
 from rowen.protocol.errors import UserError
+from rowen.provider.asking import ask_daemon
 from rowen.provider.bench import Bench, BenchSettings
-from rowen.provider.control import ask_daemon
 from rowen.provider.engines import open_wares
 from rowen.provider.floors import costs_of, known
 from rowen.provider.gauge import Gauge, open_gauge

@@ -266,12 +266,35 @@ class ProviderStatus(Document, frozen=True):
     channels: list[SoldChannel]
 
 
+class Fact(Document, frozen=True):
+    """Something a node of another version says of itself."""
+
+    name: str
+    value: str
+
+
+class OtherVersionStatus(Document, frozen=True):
+    """A daemon whose status this version cannot read; ``rowen`` is its version, or empty.
+
+    ``facts`` are those that could be read all the same, ``unread`` names the others.
+    """
+
+    rowen: str
+    what: str
+    facts: list[Fact]
+    unread: list[str]
+
+
 class StatusDocument(Document, frozen=True):
-    """``rowen status``. ``provider`` is null when no daemon runs in this home."""
+    """``rowen status``.
+
+    ``provider`` is null when no daemon runs in this home, or one of another version does.
+    """
 
     home: str
     is_running: bool
     provider: ProviderStatus | None
+    other_version: OtherVersionStatus | None = None
 
 
 class SettleDocument(Document, frozen=True):

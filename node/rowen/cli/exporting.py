@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
 from rowen.cli.documents import BlockReference, ExportDocument
@@ -20,7 +19,7 @@ from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.protocol.evidence import CHANNELS, ORDERS, RECEIPTS, VOUCHERS, Manifest
 from rowen.protocol.ids import format_address
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_as
 
 
 def export_bundle(
@@ -44,10 +43,8 @@ def export_bundle(
         raise UserError(f"{path.parent} does not exist: make it, or choose another folder")
 
     async def work() -> int:
-        answer = await ask_daemon(home, "export", path=str(path), channels=list(channels))
-        if answer is not None:
-            manifest = msgspec.convert(answer, Manifest)
-        else:
+        manifest = await ask_as(home, Manifest, "export", path=str(path), channels=list(channels))
+        if manifest is None:
             from rowen.cli.bundles import write_bundle
             from rowen.provider.till import open_till
 

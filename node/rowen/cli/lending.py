@@ -25,7 +25,7 @@ from rowen.cli.runner import run_async
 from rowen.gpu.base import GpuInfo, Sample
 from rowen.home import Home
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_as
 from rowen.provider.lease_reports import LeaseReport
 from rowen.provider.leases import Switch
 from rowen.provider.lending import read_switch, turned, write_switch
@@ -40,13 +40,14 @@ def turn(home: Home, gpus: tuple[str, ...], *, is_paused: bool, as_json: bool) -
     """Moves the owner's switch, whether or not the node is running."""
 
     async def work() -> int:
-        answer = await ask_daemon(home, "pause" if is_paused else "resume", gpus=list(gpus))
-        if answer is None:
+        do = "pause" if is_paused else "resume"
+        report = await ask_as(home, LeaseReport, do, gpus=list(gpus))
+        if report is None:
             if not home.path.is_dir():
                 raise UserError(f"there is no node in {home.path}: name --home")
             write_switch(home, turned(_before(home, gpus), gpus, is_paused=is_paused))
         switch = read_switch(home)
-        lease = None if answer is None else status_of_leases(msgspec.convert(answer, LeaseReport))
+        lease = None if report is None else status_of_leases(report)
         document = PauseDocument(
             is_paused=switch.all, paused_gpus=sorted(switch.uuids), lease=lease
         )

@@ -23,6 +23,7 @@ from rowen.client.link import provider_of
 from rowen.config import Config, load_config
 from rowen.home import Home
 from rowen.protocol.ids import format_address
+from rowen.provider.questions import Acting, Action
 from rowen.provider.reports import TransactionReport
 from rowen.store.journal import open_journal
 
@@ -55,7 +56,7 @@ async def request_payout(
 
 
 def decide_payout(
-    home: Home, password_file: Path | None, provider: str, action: str, *, as_json: bool
+    home: Home, password_file: Path | None, provider: str, action: Action | None, *, as_json: bool
 ) -> int:
     """Shows a provider's payout address, after refusing or applying the one that waits.
 
@@ -63,7 +64,7 @@ def decide_payout(
         home: Whose wallet decides: the address in force may refuse, anybody may apply.
         password_file: Of its keys.
         provider: Whose address; empty for this home's own.
-        action: ``payout-veto``, ``payout-apply``, or empty to look only.
+        action: ``payout-veto``, ``payout-apply``, or None to look only.
         as_json: Whether to print a document.
     """
     config = load_config(home.config)
@@ -71,9 +72,9 @@ def decide_payout(
     async def work() -> int:
         address = await provider_or_own(home, provider)
         done: TransactionReport | None = None
-        if action:
-            named = {"provider": format_address(address)}
-            done = await perform(home, config, password_file, "wallet", action, named)
+        if action is not None:
+            asked = Acting(action=action, provider=format_address(address))
+            done = await perform(home, config, password_file, "wallet", asked)
         async with open_escrow(config.chain) as escrow:
             pending, apply_at_s = await escrow.pending_payout(address)
             payout = await escrow.payout(address)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import trio
@@ -28,6 +26,7 @@ from rowen.home import Home
 from rowen.log import set_up_logs
 from rowen.protocol.ids import format_address
 from rowen.provider.daemon import Daemon, open_daemon, report_variant
+from rowen.provider.questions import Acting, Exporting, question
 
 
 def serve_node(
@@ -52,8 +51,9 @@ def serve_node(
                 open_daemon(home, config, password) as daemon,
                 trio.open_nursery() as running,
             ):
-                export = partial(_export, daemon, config.chain)
-                act = partial(act_for, daemon.till.wallet, daemon.till.escrow, config.chain)
+                export = question(Exporting, partial(_export, daemon, config.chain))
+                till = daemon.till
+                act = question(Acting, partial(act_for, till.wallet, till.escrow, config.chain))
                 # Whoever reads that we serve may ask us something in the next moment.
                 await running.start(daemon.run, home, {"export": export, "act": act})
                 document = _document(daemon)
@@ -70,13 +70,11 @@ async def _cancel_at_end_of_input(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _export(
-    daemon: Daemon, chain: ChainConfig, arguments: Mapping[str, Any]
-) -> msgspec.Struct:
+async def _export(daemon: Daemon, chain: ChainConfig, asked: Exporting) -> msgspec.Struct:
     # In a thread: the first time this imports what proves the chain, and jobs are running.
     bundles = await trio.to_thread.run_sync(import_module, "rowen.cli.bundles")
-    path = Path(str(arguments["path"]))
-    only = [channel_of(str(text)) for text in arguments.get("channels", ())]
+    only = [channel_of(text) for text in asked.channels]
+    path = Path(asked.path)
     manifest: msgspec.Struct = await bundles.write_bundle(daemon.till, path, chain, only)
     return manifest
 

@@ -9,6 +9,8 @@ import msgspec
 from rich.console import Console, RenderableType
 
 from rowen.cli.documents import (
+    Fact,
+    OtherVersionStatus,
     ProviderStatus,
     SettleDocument,
     SoldChannel,
@@ -24,7 +26,7 @@ from rowen.cli.people import counted, dollars, facts, harmless, short, table, tr
 from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import OtherVersion, ask_as
 from rowen.provider.reports import (
     ProviderReport,
     SettleReport,
@@ -37,14 +39,21 @@ def show_status(home: Home, *, as_json: bool) -> int:
     """Prints what the daemon says of itself."""
 
     async def work() -> int:
-        answer = await ask_daemon(home, "status")
-        report = None if answer is None else msgspec.convert(answer, ProviderReport)
+        report: ProviderReport | None = None
+        other: OtherVersionStatus | None = None
+        try:
+            report = await ask_as(home, ProviderReport, "status")
+        except OtherVersion as error:
+            other = readable(error)
         document = StatusDocument(
             home=str(home.path),
-            is_running=report is not None,
+            is_running=report is not None or other is not None,
             provider=None if report is None else status_of(report),
+            other_version=other,
         )
         show(document, as_json=as_json, for_people=lambda screen: _print_status(screen, document))
+        if other is not None:
+            return Exit.USAGE
         return Exit.UNAVAILABLE if report is None else Exit.OK
 
     return run_async(work)
@@ -56,10 +65,8 @@ def settle_now(home: Home, password_file: Path | None, *, sweep: bool, as_json: 
     config = load_config(home.config)
 
     async def work() -> int:
-        answer = await ask_daemon(home, "settle", sweep=sweep)
-        if answer is not None:
-            report = msgspec.convert(answer, SettleReport)
-        else:
+        report = await ask_as(home, SettleReport, "settle", sweep=sweep)
+        if report is None:
             from rowen.provider.till import open_till
 
             async with open_till(home, config, password_for(home, password_file)) as till:
@@ -69,6 +76,19 @@ def settle_now(home: Home, password_file: Path | None, *, sweep: bool, as_json: 
         return Exit.OK
 
     return run_async(work)
+
+
+def readable(other: OtherVersion) -> OtherVersionStatus:
+    """What can be read of the status of a node of another version."""
+    known: list[Fact] = []
+    unread: list[str] = []
+    for name, value in other.told.items():
+        if isinstance(value, dict | list):
+            # Its parts may mean other things by now.
+            unread.append(name)
+        else:
+            known.append(Fact(name=name, value="" if value is None else str(value)))
+    return OtherVersionStatus(rowen=other.rowen, what=str(other), facts=known, unread=unread)
 
 
 def status_of(report: ProviderReport) -> ProviderStatus:
@@ -117,6 +137,9 @@ def _texts(fields: dict[str, Any], *amounts: str) -> dict[str, Any]:
 
 def _print_status(screen: Console, document: StatusDocument) -> None:
     node = document.provider
+    if (other := document.other_version) is not None:
+        _print_other(screen, other)
+        return
     if node is None:
         screen.print(f"No node is running in {document.home}: start it with `rowen serve`.")
         return
@@ -153,6 +176,13 @@ def _print_status(screen: Console, document: StatusDocument) -> None:
         ]
         header = ("channel", "payer", "client", "receipts", "billed", "promised", "")
         screen.print(table(header, rows, right="lllrrr"))
+
+
+def _print_other(screen: Console, other: OtherVersionStatus) -> None:
+    screen.print(f"A node runs here, but {harmless(other.what)}.", style="bold")
+    if other.facts:
+        screen.print("It says of itself:")
+        facts(screen, [(harmless(f.name), harmless(f.value) or "–") for f in other.facts], indent=2)
 
 
 def variants_table(variants: list[SoldVariant]) -> RenderableType:

@@ -22,10 +22,11 @@ from rowen.home import Home
 from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
+from rowen.provider.questions import Acting, Action
 from rowen.provider.reports import TransactionReport
 
 Step = Literal["shown", "bonded", "requested", "cancelled", "withdrawn"]
-_ACTION_TO_STEP: dict[str, Step] = {
+_ACTION_TO_STEP: dict[Action, Step] = {
     "stake-bond": "bonded",
     "stake-unbond": "requested",
     "stake-cancel": "cancelled",
@@ -47,7 +48,7 @@ def show_stake(home: Home, provider: str, *, as_json: bool) -> int:
 def change_stake(
     home: Home,
     password_file: Path | None,
-    action: str,
+    action: Action,
     provider: str,
     key: KeyName,
     usd: str = "0",
@@ -62,8 +63,8 @@ def change_stake(
 
     async def work() -> int:
         address = await provider_or_own(home, provider)
-        arguments = {"provider": format_address(address), "amount": str(amount)}
-        done = await perform(home, config, password_file, key, action, arguments)
+        asked = Acting(action=action, provider=format_address(address), amount=str(amount))
+        done = await perform(home, config, password_file, key, asked)
         await _show(config, address, _ACTION_TO_STEP[action], done, as_json=as_json)
         return Exit.OK
 

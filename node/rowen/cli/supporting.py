@@ -33,7 +33,7 @@ from rowen.cli.runner import run_async
 from rowen.config import load_config
 from rowen.home import Home
 from rowen.protocol.errors import RowenError, UserError
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_daemon
 
 ASK_S = 30.0
 SECRET_CHARS_MIN = 4
@@ -87,10 +87,11 @@ async def _parts(
     yield "status.json", _json(report)
     logs = await _asked(home, "logs") or {"lines": []}
     yield "logs.jsonl", "".join(f"{line}\n" for line in logs["lines"]).encode()
-    if report["watch"]:
+    # Of another version it may be without one.
+    if watch := report.get("watch"):
         for page in ("metrics", "readyz?verbose"):
             name = page.partition("?")[0]
-            yield f"{name}.txt", await _page(f"{report['watch']}/{page}")
+            yield f"{name}.txt", await _page(f"{watch}/{page}")
 
 
 def _versions() -> dict[str, object]:

@@ -9,7 +9,6 @@ questions that have no callback: rendering a conversation and turning it into to
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -38,6 +37,7 @@ from rowen.engine.llama_server import (
 from rowen.engine.models import verify
 from rowen.engine.scoring import Scores, read_score, score_request
 from rowen.engine.slots import Slots
+from rowen.home import scratch
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.jobs import ChatInput
 
@@ -79,11 +79,12 @@ async def open_llama(
         context_units: Largest input + output of one job, in tokens.
 
     Raises:
-        UserError: The file is missing, not the expected one, or not a model that fits.
+        UserError: The file is missing, not the expected one, or not a model that fits; or there
+            is no place for temporary files.
     """
     if not 1 <= concurrency <= CONCURRENCY_MAX:
         raise UserError(f"engine concurrency must be 1 to {CONCURRENCY_MAX}, not {concurrency}")
-    with tempfile.TemporaryDirectory(prefix="rowen-") as directory:
+    with scratch() as directory:
         listen_file = socket_file(directory)
         # A second lock, should the directory ever be opened to others of the same user.
         key = secrets.token_urlsafe(32)

@@ -36,13 +36,13 @@ class LlamaServer(Protocol):
         """
 
 
-def socket_file(directory: str) -> str:
+def socket_file(directory: Path) -> str:
     """Name of the socket in ``directory``.
 
     Raises:
         UserError: It is longer than the system allows.
     """
-    name = str(Path(directory, "llama.sock"))
+    name = str(directory / "llama.sock")
     if len(os.fsencode(name)) > SOCKET_NAME_BYTES_MAX:
         raise UserError(
             f"{name} is too long for a socket's name: set TMPDIR to a directory with a shorter one"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 import msgspec
 import trio
@@ -29,6 +28,15 @@ from rowen.provider.measurement import recall_all, weights_of
 from rowen.provider.node import Provider
 from rowen.provider.observing import Observer
 from rowen.provider.price_list import Plan, plan_of
+from rowen.provider.questions import (
+    Counting,
+    Nothing,
+    PayingOut,
+    Settling,
+    Switching,
+    Withdrawing,
+    question,
+)
 from rowen.provider.reports import (
     ChannelReport,
     LogReport,
@@ -105,14 +113,14 @@ class Daemon:
             ExceptionGroup: The disk failed or one of our own rules is broken.
         """
         own: dict[str, Answerer] = {
-            "status": self._on_status,
-            "settle": self._on_settle,
-            "earnings": self._on_earnings,
-            "withdraw": self._on_withdraw,
-            "payout": self._on_payout,
-            "pause": partial(turn_switch, home, self.leases, True),
-            "logs": self._on_logs,
-            "resume": partial(turn_switch, home, self.leases, False),
+            "status": question(Nothing, self._on_status),
+            "settle": question(Settling, self._on_settle),
+            "earnings": question(Counting, self._on_earnings),
+            "withdraw": question(Withdrawing, self._on_withdraw),
+            "payout": question(PayingOut, self._on_payout),
+            "pause": question(Switching, partial(turn_switch, home, self.leases, True)),
+            "logs": question(Nothing, self._on_logs),
+            "resume": question(Switching, partial(turn_switch, home, self.leases, False)),
         }
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.provider.run)
@@ -177,25 +185,24 @@ class Daemon:
         age_s_max = (self._config.provider.claim_age_h + GRACE_H) * 3600
         await self.till.claimer.guard(age_s_max=age_s_max, interval_s=GUARD_S)
 
-    async def _on_status(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
+    async def _on_status(self, _asked: Nothing) -> msgspec.Struct:
         return await self.status()
 
-    async def _on_logs(self, _arguments: Mapping[str, Any]) -> msgspec.Struct:
+    async def _on_logs(self, _asked: Nothing) -> msgspec.Struct:
         await trio.lowlevel.checkpoint()
         return LogReport(lines=recent_lines())
 
-    async def _on_settle(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
-        return await self.till.settle(sweep=bool(arguments.get("sweep")))
+    async def _on_settle(self, asked: Settling) -> msgspec.Struct:
+        return await self.till.settle(sweep=asked.sweep)
 
-    async def _on_earnings(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
-        days = arguments.get("since"), arguments.get("until")
-        return await self.till.earnings(self._config, arguments.get("by", "day"), *days)
+    async def _on_earnings(self, asked: Counting) -> msgspec.Struct:
+        return await self.till.earnings(self._config, asked.by, asked.since, asked.until)
 
-    async def _on_withdraw(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
-        return await self.till.withdraw(is_wished=bool(arguments.get("is_wished")))
+    async def _on_withdraw(self, asked: Withdrawing) -> msgspec.Struct:
+        return await self.till.withdraw(is_wished=asked.is_wished)
 
-    async def _on_payout(self, arguments: Mapping[str, Any]) -> msgspec.Struct:
-        return await self.till.payout(arguments.get("payout"))
+    async def _on_payout(self, asked: PayingOut) -> msgspec.Struct:
+        return await self.till.payout(asked.payout)
 
 
 def report_variant(shelf: Shelf) -> VariantReport:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import msgspec
 import trio
@@ -18,6 +17,7 @@ from rowen.protocol.errors import Unavailable, UserError
 from rowen.provider.lease_reports import LeaseReport, report_leases
 from rowen.provider.leases import Identifier, Leases, Switch
 from rowen.provider.policy import UNWATCHED, Policy, policy_of, wall_clock
+from rowen.provider.questions import Switching
 from rowen.provider.tenants import Patience
 from rowen_scheduler.energy import Weights
 from rowen_scheduler.placement import LeaseRules
@@ -94,15 +94,13 @@ def turned(switch: Switch, named: Collection[str], *, is_paused: bool) -> Switch
     return Switch(all=switch.all, uuids=uuids)
 
 
-async def turn_switch(
-    home: Home, leases: Leases, is_paused: bool, arguments: Mapping[str, Any]
-) -> LeaseReport:
+async def turn_switch(home: Home, leases: Leases, is_paused: bool, asked: Switching) -> LeaseReport:
     """Moves the switch of a running node and returns when it has obeyed.
 
     Raises:
         UserError: There is no such GPU, or the switch cannot be remembered.
     """
-    named = [str(one) for one in arguments.get("gpus", ())]
+    named = asked.gpus
     for one in named:
         if not any(one and gpu.uuid.startswith(one) for gpu in leases.gpus):
             known = ", ".join(gpu.uuid for gpu in leases.gpus)

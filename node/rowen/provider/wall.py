@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from rowen.protocol.errors import UserError
 
+YEAR_MIN, YEAR_MAX = 1970, 9000
+
 
 def zone_of(name: str) -> tzinfo:
     """A time zone by its name in the IANA database, such as ``Europe/Berlin``, or ``UTC``.
@@ -48,9 +50,13 @@ def parse_day(text: str) -> date:
         UserError: It is none.
     """
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
         raise UserError(f"{text!r} is not a date such as 2026-11-22") from error
+    # Calendars end, and a zone's clock may be a day beyond either end.
+    if not YEAR_MIN <= day.year <= YEAR_MAX:
+        raise UserError(f"{text} is not in the years {YEAR_MIN} to {YEAR_MAX}")
+    return day
 
 
 def day_after(day: date) -> date:

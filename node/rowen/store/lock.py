@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rowen.protocol.errors import UserError
@@ -18,10 +18,13 @@ def only_process(path: Path) -> Iterator[None]:
     The file stays: removing it would let two processes hold locks on two files of one name.
 
     Raises:
-        UserError: Another process holds it; the message names it.
+        UserError: Another process holds it, which the message names; or the file cannot be made.
     """
     lock = path.with_name(path.name + ".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UserError(f"cannot write {lock}: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,8 +34,10 @@ def only_process(path: Path) -> Iterator[None]:
                 f"{path} is in use by process {holder}: stop that node first, or give this one "
                 "a home and keys of its own"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        # It says who holds the lock; on a full disk the lock holds all the same.
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -25,7 +25,7 @@ from tests.integration.cli.command import (
 from tests.integration.gpu.library import Scenario
 
 from rowen.home import Home
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_daemon
 from rowen.provider.lease_reports import LeaseReport
 from rowen.testing.gpu import H200, Card, GpuWorld, Program
 

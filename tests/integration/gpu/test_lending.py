@@ -19,6 +19,7 @@ from rowen.provider.lending import (
     turned,
     write_switch,
 )
+from rowen.provider.questions import Switching
 from rowen.provider.stock import Vacated
 from rowen.testing.gpu import Card, GpuWorld
 from rowen_scheduler.placement import LeaseState
@@ -105,17 +106,17 @@ async def test_a_running_node_obeys_and_remembers(scenario: Scenario, home: Home
         await nursery.start(leases.run)
         uuid = leases.gpus[0].uuid
         assert guest.is_open
-        report = await turn_switch(home, leases, True, {})
+        report = await turn_switch(home, leases, True, Switching())
         assert (report.is_paused, report.is_leased, guest.is_open) == (True, False, False)
         assert report.gpus[0].why == "paused"
-        report = await turn_switch(home, leases, False, {})
+        report = await turn_switch(home, leases, False, Switching())
         await leases.obey()
         assert guest.is_open
-        report = await turn_switch(home, leases, True, {"gpus": [uuid[:2]]})
+        report = await turn_switch(home, leases, True, Switching(gpus=[uuid[:2]]))
         assert (report.is_paused, report.gpus[0].is_paused) == (False, True)
         assert read_switch(home) == Switch(all=False, uuids={uuid[:2]})
         with pytest.raises(UserError, match="no GPU 'GPU-9'"):
-            await turn_switch(home, leases, True, {"gpus": ["GPU-9"]})
+            await turn_switch(home, leases, True, Switching(gpus=["GPU-9"]))
         nursery.cancel_scope.cancel()
     async with open_leases(home, GpuConfig()) as leases:
         assert leases.switch.is_paused(uuid)

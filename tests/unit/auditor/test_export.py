@@ -1,6 +1,7 @@
 """An export is deterministic, whole or absent, and holds nothing but evidence."""
 
 import json
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -114,6 +115,30 @@ async def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
             await export(market, DOMAIN, PROVIDER.address, tmp_path / "bundle", None)
         assert market.scope.cancelled_caught
         assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("room", [0, 1, 500, 5_000])
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """The kernel takes so many bytes of each file, then no more; also in the middle of a record."""
+    monkeypatch.setattr("rowen.auditor.draft._BUFFER_BYTES", 1)
+    market = small_market()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(UserError, match="bundle: File too large"):
+            write(market, tmp_path / "bundle")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path) == {}
+
+
+def test_a_name_that_is_none_is_told(tmp_path: Path) -> None:
+    for name in ("nul\0", "long" * 100):
+        with pytest.raises(UserError):
+            write(small_market(), tmp_path / name)
+    assert contents(tmp_path) == {}
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -159,7 +159,9 @@ def payout(
     if of or veto or apply:
         from rowen.cli.payouts import decide_payout
 
-        action = "payout-veto" if veto else "payout-apply" if apply else ""
+        action: Literal["payout-veto", "payout-apply"] | None = (
+            "payout-veto" if veto else "payout-apply" if apply else None
+        )
         return decide_payout(node, password_file, of, action, as_json=as_json)
     from rowen.cli.withdrawing import set_payout
 

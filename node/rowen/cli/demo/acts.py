@@ -22,7 +22,7 @@ from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import PeerError, Unavailable
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import Finish
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_daemon
 from rowen.provider.reports import ProviderReport, SettleReport
 
 ANSWER_S: Final = 180.0

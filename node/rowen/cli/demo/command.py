@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,7 @@ from rowen.cli.output import console, print_json
 from rowen.cli.runner import run_async
 from rowen.config import DEFAULT_MODEL
 from rowen.engine.models import entry, pull
-from rowen.home import Home
+from rowen.home import Home, scratch
 from rowen.log import set_up_logs
 from rowen.protocol.errors import UserError
 
@@ -55,12 +53,8 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
 def _places(keep: Path | None, models: Path) -> Iterator[Places]:
     """New folders; all but the one that is to be kept go away, however this ends."""
     kept = None if keep is None else _new_folder(keep.expanduser().absolute())
-    scratch = Path(tempfile.mkdtemp(prefix="rowen-demo-"))
-    try:
-        folder = kept or scratch
-        yield Places(folder=folder, scratch=scratch, models=models, is_kept=kept is not None)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch() as place:
+        yield Places(folder=kept or place, scratch=place, models=models, is_kept=kept is not None)
 
 
 def _new_folder(folder: Path) -> Path:

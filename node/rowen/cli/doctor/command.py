@@ -22,7 +22,7 @@ from rowen.cli.runner import run_async
 from rowen.config import Config, load_config
 from rowen.home import Home, key_lock
 from rowen.protocol.errors import RowenError, UserError
-from rowen.provider.control import ask_daemon
+from rowen.provider.asking import ask_daemon
 from rowen.store.lock import only_process
 
 ASK_DAEMON_S = 30.0
@@ -109,8 +109,8 @@ async def _chain_findings(
     if report is None:
         async for found in _lock_findings(home):
             yield found
-    elif report["key_trouble"]:
-        yield finding("key-used-elsewhere", report["key_trouble"])
+    elif trouble := report.get("key_trouble"):
+        yield finding("key-used-elsewhere", trouble)
     if chain.escrow is None:
         return
     states = on_chain.state_findings(home, config, chain.escrow)
@@ -136,14 +136,15 @@ async def _lock_findings(home: Home) -> AsyncIterator[DoctorFinding]:
 
 
 def _from_report(report: dict[str, Any]) -> Iterable[DoctorFinding]:
-    """What only the running node knows."""
-    for what in report["trouble"]:
+    """What only the running node knows; one of another version may not say all of it."""
+    for what in report.get("trouble", ()):
         if what.startswith("engine: "):
             yield finding("engine-unready", what.removeprefix("engine: "))
-    if "unclaimed_old" in report["alerts"]:
-        age_h = (report["oldest_unclaimed_s"] or 0) // 3600
+    alerts = report.get("alerts", ())
+    if "unclaimed_old" in alerts:
+        age_h = (report.get("oldest_unclaimed_s") or 0) // 3600
         yield finding("unclaimed-old", f"the oldest unclaimed receipt is {age_h} h old")
-    if "transaction_stuck" in report["alerts"]:
+    if "transaction_stuck" in alerts:
         yield finding("transaction-stuck", "a transaction waits and is not mined")
 
 
