@@ -150,7 +150,7 @@ async def _answer(line: bytes, answerers: Mapping[str, Answerer]) -> Answer:
         return _fault("UserError", f"{why}: restart it with the version of the command that asks")
     try:
         result = msgspec.json.encode(await answerer(request.arguments))
-    except Exception as error:  # one asker is isolated here: a defect in its answer must not end the node
+    except Exception as error:  # one asker is isolated here, a defect included
         found = list(_leaves(error))
         for inner in found:
             if not isinstance(inner, RowenError | trio.TooSlowError):
