@@ -108,4 +108,7 @@ def load_server(
             f"llama.cpp cannot load {model_file}: {error} Check that it is a model this version "
             f"knows, and that {concurrency} × {context_units} tokens of context fit in memory."
         ) from error
+    # The server is made before its loop runs, and one that is dropped by then waits for its end
+    # for ever. What has gone through the loop once shows that it runs.
+    server.handle_completions(b'{"prompt":[0],"n_predict":0}', lambda _: False)
     return server

@@ -91,6 +91,13 @@ async def test_ctrl_c_still_belongs_to_us(caught: list[int], model_file: Path) -
         assert caught == [signal.SIGINT, signal.SIGTERM]
 
 
+async def test_an_engine_that_is_closed_at_once_is_closed(model_file: Path) -> None:
+    """xllamacpp waits for ever in its destructor when its loop had not begun."""
+    for _ in range(5):
+        async with open_small(model_file):
+            pass
+
+
 async def test_the_offer_names_what_runs(model_file: Path) -> None:
     async with open_small(model_file) as engine:
         assert engine.info.build.startswith("llama.cpp 1")
