@@ -92,7 +92,7 @@ async def test_ctrl_c_still_belongs_to_us(caught: list[int], model_file: Path) -
 
 
 async def test_an_engine_that_is_closed_at_once_is_closed(model_file: Path) -> None:
-    """xllamacpp waits for ever in its destructor when its loop had not begun."""
+    """The destructor of xllamacpp waits for ever for a loop that had not begun."""
     for _ in range(5):
         async with open_small(model_file):
             pass
