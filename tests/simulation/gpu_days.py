@@ -311,10 +311,10 @@ def live(day: Day, look: Look) -> Result:
     return result
 
 
-def show(day: Day, second: int, world: GpuWorld, *, ours: bool) -> None:
-    """Puts the world's only card where the script has it at a second, with our job or without."""
+def show(day: Day, second: int, world: GpuWorld, *, ours: bool, place: int = 0) -> None:
+    """Puts one card of the world where the script has it at a second, with our job or without."""
     spans = day.at(second)
-    card = world.cards[0]
+    card = world.cards[place]
     merged: dict[int, Program] = {}
     for span in spans:
         if span.program is not None:

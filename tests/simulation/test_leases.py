@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -42,6 +42,7 @@ class Guest:
     told: list[str] = field(default_factory=list)
     retry_ms: int | None = None
     detail: str = ""
+    gpus: tuple[str, ...] = ()
 
     def close(self, reason: Reason, detail: str, retry_ms: int | None = None) -> None:
         assert reason is Reason.NO_LEASE
@@ -69,9 +70,16 @@ class Guest:
 class World:
     """A node's leases over simulated cards, and its owner's hands."""
 
-    def __init__(self, *cards: Card, policy: Policy | None = None, hold_s: float = HOLD_S) -> None:
+    def __init__(
+        self,
+        *cards: Card,
+        policy: Policy | None = None,
+        hold_s: float = HOLD_S,
+        guests: Sequence[Guest] = (),
+    ) -> None:
         self.gpus = GpuWorld(*cards)
-        self.guest = Guest()
+        self.guests = list(guests) or [Guest()]
+        self.guest = self.guests[0]
         self.minute = 0
         self.switch = Switch()
         self.leases = Leases(
@@ -110,7 +118,7 @@ class World:
 @asynccontextmanager
 async def running(world: World) -> AsyncIterator[World]:
     async with trio.open_nursery() as nursery:
-        world.leases.house([world.guest])
+        world.leases.house(world.guests)
         await nursery.start(world.leases.run)
         await trio.sleep(0.5)
         yield world
@@ -197,6 +205,75 @@ async def test_every_card_has_to_be_free_and_one_that_is_not_ends_it(
         await world.pass_time(1)
         assert not world.is_open()
         assert world.states == [LeaseState.PREEMPTING, LeaseState.LEASED]
+
+
+async def test_an_engine_is_open_while_the_gpus_that_it_uses_are_leased(
+    autojump_clock: MockClock,
+) -> None:
+    """The owner's work on one GPU is nothing to an engine on the other."""
+    cards = [Card(uuid=f"GPU-{n}", tells=H200) for n in range(2)]
+    first, second, both = Guest(gpus=("GPU-0",)), Guest(gpus=("GPU-1",)), Guest()
+    guests = [first, second, both]
+    async with running(World(*cards, guests=guests)) as world:
+        cards[1].programs = [TRANSCODES]
+        await world.pass_time(40)
+        assert [one.is_open for one in guests] == [True, False, False]
+        assert world.leases.is_leased
+        assert second.detail == "the owner uses this GPU"
+        cards[1].programs = []
+        await world.pass_time(35)
+        assert [one.is_open for one in guests] == [True, True, True]
+        cards[1].programs = [TRANSCODES]
+        await world.pass_time(1)
+        assert [one.is_open for one in guests] == [True, False, False]
+        assert world.states == [LeaseState.LEASED, LeaseState.PREEMPTING]
+        await world.pass_time(2)
+        assert world.states == [LeaseState.LEASED, LeaseState.OWNER]
+        assert first.told == ["wake", "open"], "it was never told to leave"
+        world.switch.uuids.add("GPU-0")
+        await world.pass_time(1)
+        assert [one.is_open for one in guests] == [False, False, False]
+
+
+async def test_a_gpu_is_its_owners_once_the_last_engine_on_it_has_left(
+    autojump_clock: MockClock,
+) -> None:
+    cards = [Card(uuid=f"GPU-{n}", tells=H200) for n in range(2)]
+    quick, slow = Guest(gpus=("GPU-0",)), Guest(gpus=("GPU-0", "GPU-1"), leave_s=4)
+    async with running(World(*cards, guests=[quick, slow])) as world:
+        await world.pass_time(35)
+        cards[0].programs = [TRANSCODES]
+        await world.pass_time(3)
+        assert world.states == [LeaseState.PREEMPTING, LeaseState.LEASED]
+        await world.pass_time(3)
+        assert world.states == [LeaseState.OWNER, LeaseState.LEASED]
+
+
+async def test_a_job_is_metered_on_the_gpus_of_its_engine_alone(
+    autojump_clock: MockClock,
+) -> None:
+    """Each GPU's joules stay exactly its counter's; a job's are the sum over its engine's GPUs."""
+    cards = [Card(uuid=f"GPU-{n}", tells=H200, peak_mw=400_000 + n) for n in range(3)]
+    async with running(World(*cards)) as world:
+        await world.pass_time(3)
+        meters = world.leases.meters
+        for card in cards:
+            card.programs = [Program(pid=OURS, sm=50)]
+        with meters.job(b"one", 100, ("GPU-0",)), meters.job(b"two", 100, ("GPU-0", "GPU-1")):
+            for _ in range(10):
+                meters.worked(b"one", 10)
+                meters.worked(b"two", 30)
+                await world.pass_time(1)
+            await meters.refresh()
+            one, two = meters.spent(b"one"), meters.spent(b"two")
+        totals = [gpu.meter.totals for gpu in world.leases.gpus]
+        assert meters.spent(b"one").energy_mj == 0
+    for each in totals:
+        assert each.idle_mj + each.foreign_mj + each.jobs_mj == each.counter_mj > 0
+    assert one.energy_mj + two.energy_mj == totals[0].jobs_mj + totals[1].jobs_mj
+    assert two.energy_mj > totals[1].jobs_mj > 0
+    assert totals[2].jobs_mj == 0
+    assert totals[2].idle_mj == totals[2].counter_mj
 
 
 async def test_the_owners_switch_works_at_once_and_is_waited_for(

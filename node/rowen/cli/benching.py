@@ -33,7 +33,7 @@ from rowen.provider.bench import Bench, BenchSettings
 from rowen.provider.engines import open_wares
 from rowen.provider.floors import costs_of, known
 from rowen.provider.gauge import Gauge, open_gauge
-from rowen.provider.lending import open_probe
+from rowen.provider.lending import named_gpus, open_probe
 from rowen.provider.measurement import (
     Measurement,
     Phase,
@@ -65,7 +65,9 @@ def bench_all(
         if await ask_daemon(home, "status") is not None:
             raise UserError("a node runs in this home and would be measured too: end it first")
         variants = []
-        async with open_wares(home, config) as wares:
+        async with open_probe(config.gpu) as (_, found):
+            lent = named_gpus(config.gpu, found)
+        async with open_wares(home, config, lent) as wares:
             for ware in wares:
                 info = ware.engine.info
                 screen.print(f"{info.model}:{info.precision}", style="bold")
@@ -98,7 +100,8 @@ async def _gauge_of(ware: Ware, config: Config) -> AsyncIterator[Gauge | None]:
         async with open_gauge(CpuProbe()) as gauge:
             yield gauge
         return
-    async with open_probe(config.gpu) as (probe, _), open_gauge(probe, config.gpu.only) as gauge:
+    uuids = ware.gpus or config.gpu.only
+    async with open_probe(config.gpu) as (probe, _), open_gauge(probe, uuids) as gauge:
         yield gauge
 
 

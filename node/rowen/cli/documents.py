@@ -210,6 +210,7 @@ class SoldVariant(Document, frozen=True):
     price_cached: Amount
     price_output: Amount
     price_request: Amount
+    gpus: list[str]
     is_ready: bool
     running: Count
     waiting: Count

@@ -34,6 +34,8 @@ LOOKS = 2
 """What a process does is known from the second look on."""
 BETWEEN_S = 1.0
 MIB = 1 << 20
+UUID_CHARS = 12
+"""Of a UUID, as many as people compare."""
 
 
 def turn(home: Home, gpus: tuple[str, ...], *, is_paused: bool, as_json: bool) -> int:
@@ -160,9 +162,13 @@ def _print_turned(screen: Console, document: PauseDocument) -> None:
 
 def print_lease(screen: Console, lease: LeaseStatus) -> None:
     """The leases of a running node."""
+    names = {
+        gpu.uuid: harmless(gpu.name + (f" {gpu.uuid[:UUID_CHARS]}" if len(lease.gpus) > 1 else ""))
+        for gpu in lease.gpus
+    }
     rows = [
         (
-            harmless(gpu.name),
+            names[gpu.uuid],
             gpu.state + (f" ({gpu.why})" if gpu.why else ""),
             _time(gpu.since_s),
             _load(gpu),
@@ -176,7 +182,7 @@ def print_lease(screen: Console, lease: LeaseStatus) -> None:
     screen.print(table(header, rows, right="llrrrrr"))
     for gpu in lease.gpus:
         if gpu.seen:
-            screen.print(f"  {harmless(gpu.name)}: {harmless(gpu.seen)}", style="dim")
+            screen.print(f"  {names[gpu.uuid]}: {harmless(gpu.seen)}", style="dim")
     if (last := lease.preemption) is not None:
         free = "memory free" if last.is_free else "memory still held"
         screen.print(

@@ -19,7 +19,7 @@ from rowen.cli.documents import (
     Transaction,
 )
 from rowen.cli.exits import Exit
-from rowen.cli.lending import print_lease, status_of_leases
+from rowen.cli.lending import UUID_CHARS, print_lease, status_of_leases
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
 from rowen.cli.people import counted, dollars, facts, harmless, short, table, transaction
@@ -186,10 +186,12 @@ def _print_other(screen: Console, other: OtherVersionStatus) -> None:
 
 
 def variants_table(variants: list[SoldVariant]) -> RenderableType:
-    """What is on sale, and how busy it is."""
+    """What is on sale, on which GPUs if they were named, and how busy it is."""
+    are_named = any(sold.gpus for sold in variants)
     rows = [
         (
             harmless(f"{sold.model}:{sold.precision}"),
+            *([", ".join(harmless(gpu[:UUID_CHARS]) for gpu in sold.gpus)] if are_named else []),
             dollars(sold.price_input),
             dollars(sold.price_output),
             f"{sold.running} of {sold.places}",
@@ -198,7 +200,8 @@ def variants_table(variants: list[SoldVariant]) -> RenderableType:
         )
         for sold in variants
     ]
-    return table(("variant", "input/M", "output/M", "running", "waiting", ""), rows, right="lrrrr")
+    header = ("variant", *(["gpus"] if are_named else []), "input/M", "output/M", "running")
+    return table((*header, "waiting", ""), rows, right="ll"[: 1 + are_named] + "rrrr")
 
 
 def _maybe(amount: str | None, command: str) -> str:

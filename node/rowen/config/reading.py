@@ -180,6 +180,9 @@ def _typed(default: Any, value: Any, where: str) -> Any:
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
     if isinstance(default, tuple):
+        if where.lower().endswith("gpus") and isinstance(value, list):
+            # Some of them are numbers, and nobody writes numbers as texts.
+            value = [str(item) if type(item) is int else item for item in value]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise UserError(f"{where}: expected a list of texts, got {value!r}")
         return tuple(value)

@@ -63,6 +63,7 @@ class ProviderConfig:
         model: A name from ``rowen models list``; empty for no embedded engine.
         threads: CPU threads of the engine.
         concurrency: Jobs the engine serves at the same time.
+        gpus: GPUs it uses, as in [engine.NAME]; the packaged one runs on the processor alone.
         context_units: Tokens of context for each job.
         price_input: For a million input tokens.
         price_cached: For a million input tokens served from the engine's cache.
@@ -88,6 +89,7 @@ class ProviderConfig:
     model: str = DEFAULT_MODEL
     threads: int = 1
     concurrency: int = 2
+    gpus: tuple[str, ...] = ()
     context_units: int = 2048
     price_input: Usd = Usd(units=5 * _CENT)
     price_cached: Usd = Usd(units=2 * _CENT)
@@ -240,6 +242,8 @@ class EngineConfig:
         price_cached: For a million input tokens served from the engine's cache.
         price_output: For a million output tokens.
         price_request: For each job.
+        gpus: GPUs it uses, each by its index or the beginning of its UUID in `rowen gpu`; empty
+            for all that are lent. One that the node starts sees no others.
         command: Starts it, one text a word; {host} and {port} are those of `url`. Empty for an
             engine that you run yourself.
         environment: Set for the command, each NAME=value.
@@ -260,6 +264,7 @@ class EngineConfig:
     price_cached: Usd = Usd(units=2 * _CENT)
     price_output: Usd = Usd(units=20 * _CENT)
     price_request: Usd = Usd(units=0 * _CENT)
+    gpus: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     environment: tuple[str, ...] = field(default=(), repr=False, metadata={PRIVATE: True})
     start_s: int = 60

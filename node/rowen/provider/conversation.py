@@ -261,7 +261,7 @@ class Conversation:
         if place.is_preempted:
             await place.preempt()
         left_s = (order.deadline_ms - self._shop.now_ms()) / 1000
-        with control.scope, self._shop.meters.job(job_id, input_units):
+        with control.scope, self._shop.meters.job(job_id, input_units, place.gpus):
             with trio.move_on_after(max(0.0, left_s)) as deadline:
                 try:
                     async with engine.generate(

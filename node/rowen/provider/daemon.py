@@ -216,6 +216,7 @@ def report_variant(shelf: Shelf) -> VariantReport:
         price_cached=variant.price_cached,
         price_output=variant.price_output,
         price_request=variant.price_request,
+        gpus=list(shelf.gpus),
         is_ready=shelf.is_ready,
         running=shelf.running,
         waiting=shelf.waiting,
@@ -262,7 +263,7 @@ async def open_daemon(home: Home, config: Config, password: str) -> AsyncIterato
                 weights=weights_of(recall_all(home.measurements)),
             )
         )
-        wares = await stack.enter_async_context(open_wares(home, config))
+        wares = await stack.enter_async_context(open_wares(home, config, leases.infos))
         require_prices(home, config, wares)
         network = await stack.enter_async_context(
             open_network(till.key.secret, listen=config.provider.listen)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from rowen.config import Config, EngineConfig
 from rowen.engine.base import Engine
 from rowen.engine.models import entry, locate
+from rowen.gpu.base import GpuInfo
 from rowen.home import Home
 from rowen.protocol.errors import UserError
+from rowen.provider.gpu_choice import Choice, choose
 from rowen.provider.settings import Prices
 from rowen.provider.stock import Ware
 
@@ -19,8 +21,15 @@ DIGEST_HEX = 64
 
 
 @asynccontextmanager
-async def open_wares(home: Home, config: Config) -> AsyncIterator[list[Ware]]:
+async def open_wares(
+    home: Home, config: Config, lent: Sequence[GpuInfo] = ()
+) -> AsyncIterator[list[Ware]]:
     """Everything on sale, ready.
+
+    Args:
+        home: Where models and logs are.
+        config: What is sold.
+        lent: GPUs that engines may use; none where no GPU is watched.
 
     Raises:
         UserError: Something is missing, wrong, or sold twice; the message says which.
@@ -29,11 +38,13 @@ async def open_wares(home: Home, config: Config) -> AsyncIterator[list[Ware]]:
     async with AsyncExitStack() as stack:
         wares: list[Ware] = []
         if config.provider.model:
+            gpus = _choose("[provider] gpus", config.provider.gpus, config, lent)
             engine = await stack.enter_async_context(_open_embedded(home, config))
-            wares.append(Ware(engine=engine, prices=prices_of(config)))
+            wares.append(Ware(engine=engine, prices=prices_of(config), gpus=gpus.uuids))
         for name, owner in config.engines.items():
             # One after the other: two that start at once would fight for the same memory.
-            engine = await stack.enter_async_context(_open_http(home, name, owner))
+            gpus = _choose(f"[engine.{name}] gpus", owner.gpus, config, lent)
+            engine = await stack.enter_async_context(_open_http(home, name, owner, gpus))
             prices = Prices(
                 input=owner.price_input.units,
                 cached=owner.price_cached.units,
@@ -41,10 +52,19 @@ async def open_wares(home: Home, config: Config) -> AsyncIterator[list[Ware]]:
                 request=owner.price_request.units,
             )
             wares.append(
-                Ware(engine=engine, prices=prices, output_units_max=owner.output_units_max)
+                Ware(
+                    engine=engine,
+                    prices=prices,
+                    output_units_max=owner.output_units_max,
+                    gpus=gpus.uuids,
+                )
             )
         _check_differ(wares)
         yield wares
+
+
+def _choose(where: str, named: Sequence[str], config: Config, lent: Sequence[GpuInfo]) -> Choice:
+    return choose(where, named, lent, is_part=bool(config.gpu.only))
 
 
 def ports_of(config: Config) -> frozenset[int]:
@@ -100,7 +120,9 @@ async def _open_embedded(home: Home, config: Config) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
-async def _open_http(home: Home, name: str, owner: EngineConfig) -> AsyncIterator[Engine]:
+async def _open_http(
+    home: Home, name: str, owner: EngineConfig, gpus: Choice
+) -> AsyncIterator[Engine]:
     from rowen.engine.opening import HttpSpec, open_http
 
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +139,9 @@ async def _open_http(home: Home, name: str, owner: EngineConfig) -> AsyncIterato
         concurrency=owner.concurrency,
         start_s=owner.start_s,
         command=owner.command,
-        environment=_environment(name, owner.environment),
+        environment=gpus.environment(
+            _environment(name, owner.environment), f"[engine.{name}] environment"
+        ),
         log_file=home.logs / f"engine-{name}.log",
     )
     async with open_http(spec) as engine:

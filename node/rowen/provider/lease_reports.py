@@ -75,7 +75,7 @@ class LeaseReport(msgspec.Struct, frozen=True, kw_only=True):
     """The GPUs of a node and their leases.
 
     Attributes:
-        is_leased: Whether jobs are taken: every GPU is leased.
+        is_leased: Whether some engine may take jobs: every GPU that it uses is leased.
         is_paused: Whether the owner paused the whole node.
         preemption: The last one; None before the first.
         memory_ms_max: The slowest so far.

@@ -7,13 +7,13 @@ is the clock, the probe and the owner's switch.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 
-from rowen.gpu.base import GpuProbe, Sample
+from rowen.gpu.base import GpuInfo, GpuProbe, Sample
 from rowen.gpu.energy import EnergyMeter
 from rowen.gpu.judging import judge
 from rowen.gpu.processes import listening, named, ours
@@ -54,7 +54,7 @@ _FOR_CLIENTS = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Gpu:
     """One GPU of this node.
 
@@ -162,8 +162,21 @@ def pids_of(sample: Sample) -> frozenset[int]:
     return frozenset(one.pid for row in rows for one in row or ())
 
 
+@dataclass(frozen=True, slots=True)
+class _Housed:
+    """A tenant's stay, and the GPUs it needs."""
+
+    stay: Occupancy
+    gpus: tuple[Gpu, ...]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it may be in: every GPU that it uses is leased."""
+        return all(gpu.lease.state is LeaseState.LEASED for gpu in self.gpus)
+
+
 class Leases:
-    """The leases of all GPUs that a node's tenants use; each tenant needs all of them.
+    """The leases of a node's GPUs; a tenant is in while all that it uses are leased.
 
     Args:
         probe: Looks at the GPUs.
@@ -175,9 +188,11 @@ class Leases:
         identify: Says whose processes are whose.
         has_gpu: Whether these are GPUs, whose time is told on receipts.
         weights: What reading and writing a token takes, as measured; None for a guess.
+        infos: What is known of the GPUs, for engines that name theirs; none where none is watched.
 
     Attributes:
         gpus: In the driver's order.
+        infos: What is known of them.
         rules: How patient a lease is.
         switch: The owner's.
         meters: Energy of jobs on all of them.
@@ -195,6 +210,7 @@ class Leases:
         identify: Identify | None = None,
         has_gpu: bool = True,
         weights: Weights | None = None,
+        infos: Sequence[GpuInfo] = (),
     ) -> None:
         now_s = trio.current_time()
         self.gpus = [
@@ -207,32 +223,36 @@ class Leases:
             )
             for uuid, name, policy in gpus
         ]
+        self.infos = tuple(infos)
         self.rules = rules
         self.switch = switch or Switch()
         fresh_s = FRESH_S if has_gpu else LOOK_S
-        self.meters = Meters([gpu.meter for gpu in self.gpus], self.look, fresh_s=fresh_s)
+        meters = {gpu.uuid: gpu.meter for gpu in self.gpus}
+        self.meters = Meters(meters, self.look, fresh_s=fresh_s)
         self._probe = probe
         self._patience = patience or Patience()
         self._minute_of_week = minute_of_week
         self._identify = identify or Identifier()
-        self._occupancies: list[Occupancy] = []
+        self._housed: list[_Housed] = []
         self._lock = trio.Lock()
 
     @property
     def is_leased(self) -> bool:
-        """Whether tenants may be in: every GPU is leased."""
-        return all(gpu.lease.state is LeaseState.LEASED for gpu in self.gpus)
+        """Whether a tenant may be in; where there is none, whether every GPU is leased."""
+        if not self._housed:
+            return all(gpu.lease.state is LeaseState.LEASED for gpu in self.gpus)
+        return any(one.is_due for one in self._housed)
 
     @property
     def last(self) -> Preemption | None:
         """The last preemption, of the tenant that took longest."""
-        found = [one.last for one in self._occupancies if one.last is not None]
+        found = [one.stay.last for one in self._housed if one.stay.last is not None]
         return max(found, key=lambda one: one.memory_ms, default=None)
 
     @property
     def memory_ms_max(self) -> int:
         """The longest preemption so far."""
-        return max((one.memory_ms_max for one in self._occupancies), default=0)
+        return max((one.stay.memory_ms_max for one in self._housed), default=0)
 
     @property
     def bound_ms(self) -> int:
@@ -240,8 +260,11 @@ class Leases:
         return round(self.rules.release_s_max * 1000)
 
     def house(self, tenants: Iterable[Tenant]) -> None:
-        """Takes charge of tenants: each is closed until every GPU is leased."""
-        self._occupancies += [Occupancy(tenant, self._patience) for tenant in tenants]
+        """Takes charge of tenants: each is closed until every GPU that it uses is leased."""
+        for tenant in tenants:
+            gpus = tuple(one for one in self.gpus if not tenant.gpus or one.uuid in tenant.gpus)
+            assert gpus, "an engine without a GPU would never be in, or never be put out"
+            self._housed.append(_Housed(Occupancy(tenant, self._patience), gpus))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Looks and decides until cancelled; started once it has looked.
@@ -250,14 +273,14 @@ class Leases:
             ExceptionGroup: Of ``JournalFailed``; the node cannot go on.
         """
         async with trio.open_nursery() as nursery:
-            for occupancy in self._occupancies:
-                nursery.start_soon(occupancy.run)
+            for housed in self._housed:
+                nursery.start_soon(housed.stay.run)
             await self.look()
             if self.rules.hold_s == 0:
                 # Where nothing is waited for, nobody waits for the next look either.
                 await self.look()
-                for occupancy in self._occupancies:
-                    await occupancy.settled()
+                for housed in self._housed:
+                    await housed.stay.settled()
             task_status.started()
             while True:
                 await trio.sleep(LOOK_S)
@@ -267,8 +290,8 @@ class Leases:
         """Looks now, because the owner moved the switch, and returns when it is done."""
         await self.look()
         with trio.move_on_after(self.rules.release_s_max + OBEY_S):
-            for occupancy in self._occupancies:
-                await occupancy.settled()
+            for housed in self._housed:
+                await housed.stay.settled()
         # What has left by now is told to have left.
         await self.look()
 
@@ -283,7 +306,7 @@ class Leases:
             for gpu in self.gpus:
                 event = await self._see(gpu)
                 self._apply(gpu, event)
-                if gpu.lease.state is LeaseState.PREEMPTING and self._all_out():
+                if gpu.lease.state is LeaseState.PREEMPTING and self._is_empty(gpu):
                     self._apply(gpu, Released())
             self._lead()
 
@@ -329,24 +352,22 @@ class Leases:
         else:
             log.warning("engines are slow to leave", bound_ms=self.bound_ms, **facts)
 
-    def _all_out(self) -> bool:
-        return all(one.stay is Stay.OUT for one in self._occupancies)
+    def _is_empty(self, gpu: Gpu) -> bool:
+        return all(one.stay.stay is Stay.OUT for one in self._housed if gpu in one.gpus)
 
     def _lead(self) -> None:
-        """Brings every tenant where the leases allow it to be."""
+        """Brings every tenant where the leases of its GPUs allow it to be."""
         now_s = trio.current_time()
-        kept = [gpu for gpu in self.gpus if gpu.lease.state is not LeaseState.LEASED]
-        if not kept:
-            for occupancy in self._occupancies:
-                occupancy.admit()
-            return
-        # Clients are told of the GPU that they would wait for longest.
-        waits_ms = {gpu.uuid: self._wait_ms(gpu, now_s) for gpu in kept}
-        last = max(kept, key=lambda gpu: waits_ms[gpu.uuid])
-        detail = _FOR_CLIENTS.get(last.lease.why, "the owner uses this GPU")
-        busy = any(gpu.lease.state is not LeaseState.QUIET for gpu in kept)
-        for occupancy in self._occupancies:
-            (occupancy.evict if busy else occupancy.hold)(detail, waits_ms[last.uuid])
+        for one in self._housed:
+            kept = [gpu for gpu in one.gpus if gpu.lease.state is not LeaseState.LEASED]
+            if not kept:
+                one.stay.admit()
+                continue
+            # Clients are told of the GPU that they would wait for longest.
+            last = max(kept, key=lambda gpu: self._wait_ms(gpu, now_s))
+            detail = _FOR_CLIENTS.get(last.lease.why, "the owner uses this GPU")
+            is_busy = any(gpu.lease.state is not LeaseState.QUIET for gpu in kept)
+            (one.stay.evict if is_busy else one.stay.hold)(detail, self._wait_ms(last, now_s))
 
     def _wait_ms(self, gpu: Gpu, now_s: float) -> int:
         least_ms = round(wait_s(gpu.lease, now_s, self.rules) * 1000)

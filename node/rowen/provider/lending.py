@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -147,6 +147,34 @@ async def open_probe(config: GpuConfig) -> AsyncIterator[tuple[GpuProbe, tuple[G
     yield probe, await probe.inventory()
 
 
+def lent_of(config: GpuConfig, found: Sequence[GpuInfo]) -> list[GpuInfo]:
+    """Those of a machine's devices that its owner lends.
+
+    Raises:
+        UserError: One of them is not here.
+    """
+    from rowen.gpu.cpu import UUID as CPU
+
+    lent = [gpu for gpu in found if not config.only or gpu.uuid in config.only]
+    missing = set(config.only) - {gpu.uuid for gpu in found}
+    is_watched = config.watch == "cpu" or found[0].uuid not in (CPU, NODE)
+    if is_watched and (missing or not lent):
+        known = ", ".join(gpu.uuid for gpu in found)
+        raise UserError(f"[gpu] only: {', '.join(sorted(missing))} not found; here: {known}")
+    return lent or list(found)
+
+
+def named_gpus(config: GpuConfig, found: Sequence[GpuInfo]) -> Sequence[GpuInfo]:
+    """The GPUs that engines may name: those that are lent; none where no GPU is watched.
+
+    Raises:
+        UserError: One that is lent is not here.
+    """
+    from rowen.gpu.cpu import UUID as CPU
+
+    return () if found[0].uuid in (CPU, NODE) else lent_of(config, found)
+
+
 @asynccontextmanager
 async def open_leases(
     home: Home,
@@ -169,14 +197,9 @@ async def open_leases(
     switch = read_switch(home)
     minute_of_week = wall_clock(config.timezone, time.time)
     async with open_probe(config) as (probe, found):
-        from rowen.gpu.cpu import UUID as CPU
-
-        is_watched = config.watch == "cpu" or found[0].uuid not in (CPU, NODE)
-        lent = [gpu for gpu in found if not config.only or gpu.uuid in config.only]
-        missing = set(config.only) - {gpu.uuid for gpu in found}
-        if is_watched and (missing or not lent):
-            known = ", ".join(gpu.uuid for gpu in found)
-            raise UserError(f"[gpu] only: {', '.join(sorted(missing))} not found; here: {known}")
+        lent = lent_of(config, found)
+        infos = named_gpus(config, found)
+        is_watched = config.watch == "cpu" or bool(infos)
         yield Leases(
             probe,
             [(gpu.uuid, gpu.name, _policy(config, gpu.uuid, is_watched)) for gpu in lent],
@@ -188,8 +211,9 @@ async def open_leases(
             minute_of_week=minute_of_week,
             switch=switch,
             identify=Identifier(ports, config.engines),
-            has_gpu=lent[0].uuid not in (CPU, NODE),
+            has_gpu=bool(infos),
             weights=weights,
+            infos=infos,
         )
 
 

@@ -1,8 +1,8 @@
-"""The energy of jobs, over all GPUs that they run on."""
+"""The energy of jobs, over all GPUs that their engines use."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import trio
@@ -16,41 +16,51 @@ FRESH_S = 0.1
 
 
 class Meters:
-    """Meters jobs on all of a node's GPUs together.
+    """Meters jobs, each on the GPUs of its engine together.
 
     Args:
-        meters: One for each GPU; none where nothing is metered.
+        meters: Of each GPU, by UUID; none where nothing is metered.
         look: Looks at all of them now.
         fresh_s: A look is not repeated sooner; where a look is dear, the last one has to do.
     """
 
     def __init__(
         self,
-        meters: Sequence[EnergyMeter] = (),
+        meters: Mapping[str, EnergyMeter] | None = None,
         look: Callable[[], Awaitable[None]] | None = None,
         *,
         fresh_s: float = FRESH_S,
     ) -> None:
-        self._meters = tuple(meters)
+        self._meters = dict(meters or {})
+        self._jobs: dict[bytes, tuple[EnergyMeter, ...]] = {}
         self._look = look
         self._fresh_s = fresh_s
         self._looked_at = -fresh_s
 
     @contextmanager
-    def job(self, job: bytes, input_units: int) -> Iterator[None]:
-        """Meters a job for as long as the block lasts."""
+    def job(self, job: bytes, input_units: int, gpus: Collection[str] = ()) -> Iterator[None]:
+        """Meters a job for as long as the block lasts.
+
+        Args:
+            job: Its id.
+            input_units: Tokens that its engine reads.
+            gpus: UUIDs of those that its engine uses; empty for all.
+        """
         # Without a look: the driver takes milliseconds, and the client waits for its first word.
-        for meter in self._meters:
+        meters = tuple(one for uuid, one in self._meters.items() if not gpus or uuid in gpus)
+        self._jobs[job] = meters
+        for meter in meters:
             meter.begin(job, input_units)
         try:
             yield
         finally:
-            for meter in self._meters:
+            del self._jobs[job]
+            for meter in meters:
                 meter.end(job)
 
     def worked(self, job: bytes, output_units: int) -> None:
         """A job made output."""
-        for meter in self._meters:
+        for meter in self._jobs.get(job, ()):
             meter.worked(job, output_units)
 
     async def refresh(self) -> None:
@@ -68,7 +78,7 @@ class Meters:
         On several GPUs it is the sum; if one of them cannot be metered, the sum would be too
         little, so nothing is told.
         """
-        return _sum([meter.spent(job) for meter in self._meters])
+        return _sum([meter.spent(job) for meter in self._jobs.get(job, ())])
 
 
 def _sum(parts: Sequence[JobEnergy]) -> Spent:

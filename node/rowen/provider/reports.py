@@ -46,6 +46,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
         price_cached: Of those served from the engine's cache.
         price_output: Of output units.
         price_request: For each job, token units.
+        gpus: UUIDs of those that its engine uses; empty for all that are lent.
         is_ready: Whether its engine takes jobs now.
         running: Jobs at the engine.
         waiting: Jobs that wait for a place.
@@ -59,6 +60,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     price_cached: int
     price_output: int
     price_request: int
+    gpus: list[str]
     is_ready: bool
     running: int
     waiting: int

@@ -39,11 +39,13 @@ class Ware:
         engine: Makes it.
         prices: Of its units.
         output_units_max: Longest answer an order may ask for.
+        gpus: UUIDs of the GPUs that the engine uses; empty for all that are lent.
     """
 
     engine: Engine
     prices: Prices
     output_units_max: int = 4096
+    gpus: tuple[str, ...] = ()
 
     def variant(self) -> Variant:
         """As it stands in the offer."""
@@ -90,9 +92,11 @@ class Place:
     Attributes:
         preempt: Ends the job when the owner needs the engine; set once it was accepted.
         is_preempted: Whether the owner came back while the job was being accepted.
+        gpus: Of its engine.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: tuple[str, ...] = ()) -> None:
+        self.gpus = gpus
         self.preempt: Callable[[], Awaitable[None]] | None = None
         self.is_preempted = False
         self._called = trio.Event()
@@ -143,6 +147,11 @@ class Shelf:
     def engine(self) -> Engine:
         """What makes it."""
         return self.ware.engine
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs that its engine uses; empty for all that are lent."""
+        return self.ware.gpus
 
     @property
     def running(self) -> int:
@@ -267,7 +276,7 @@ class Shelf:
             detail = _FULL[verdict.full].format(count=verdict.count, most=verdict.most)
             raise Refused(Reason.BUSY, detail, verdict.retry_ms)
         self._line = line
-        place = self._places[job] = Place()
+        place = self._places[job] = Place(self.gpus)
         self._stock.add(1, size_bytes)
         try:
             if not verdict:

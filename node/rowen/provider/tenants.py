@@ -24,6 +24,10 @@ WAKE_AGAIN_S = 10.0
 class Tenant(Protocol):
     """An engine with its jobs; ``rowen.provider.stock.Shelf`` is one."""
 
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """UUIDs of the GPUs that it uses; empty for all that are lent."""
+
     def close(self, reason: Reason, detail: str, retry_ms: int | None = None) -> None:
         """Takes no more jobs; those that run go on."""
 

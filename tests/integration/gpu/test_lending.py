@@ -85,6 +85,7 @@ async def test_a_machine_without_gpus_lends_itself_at_once(scenario: Scenario, h
 class Guest:
     def __init__(self) -> None:
         self.is_open = True
+        self.gpus: tuple[str, ...] = ()
 
     def close(self, reason: Reason, detail: str, retry_ms: int | None = None) -> None:
         self.is_open = False

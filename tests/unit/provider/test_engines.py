@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from rowen.cli.config_file import is_secret
-from rowen.config import Config, EngineConfig, ProviderConfig, load_config
+from rowen.cli.exits import leaves
+from rowen.config import Config, EngineConfig, GpuConfig, ProviderConfig, load_config
+from rowen.gpu.base import GpuInfo
 from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.provider.engines import open_wares
@@ -95,3 +97,32 @@ async def test_settings_that_cannot_work_say_what_to_change(
             pass
     assert told in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+async def test_an_engine_that_the_node_starts_sees_its_gpus_and_no_others(tmp_path: Path) -> None:
+    """A real process, which says what it was told and ends."""
+    command = ("sh", "-c", 'echo "sees $CUDA_VISIBLE_DEVICES"; exit 1')
+    lent = [GpuInfo(uuid=f"GPU-{n}", index=n, name="a GPU") for n in range(3)]
+    for gpus, only, told in (
+        (("2", "GPU-0"), (), "sees GPU-2,GPU-0"),
+        ((), ("GPU-0", "GPU-1", "GPU-2"), "sees GPU-0,GPU-1,GPU-2"),
+    ):
+        config = Config(
+            provider=ProviderConfig(model=""),
+            gpu=GpuConfig(only=only),
+            engines={"a": EngineConfig(kind="vllm", command=command, gpus=gpus)},
+        )
+        with pytest.raises(BaseExceptionGroup) as caught:
+            async with open_wares(Home(tmp_path), config, lent):
+                pass
+        assert told in str(list(leaves(caught.value)))
+
+
+async def test_a_gpu_that_is_not_lent_is_told_before_an_engine_starts(tmp_path: Path) -> None:
+    config = Config(
+        provider=ProviderConfig(model=""), engines={"a": EngineConfig(kind="vllm", gpus=("7",))}
+    )
+    lent = [GpuInfo(uuid="GPU-0", index=0, name="a GPU")]
+    with pytest.raises(UserError, match=r"\[engine.a\] gpus: '7' is none of the GPUs"):
+        async with open_wares(Home(tmp_path), config, lent):
+            pass
