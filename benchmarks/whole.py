@@ -18,7 +18,7 @@ from benchmarks.side import Client, Lags, Load, stamp
 from rowen.client.client import ClientSettings, open_client
 from rowen.engine.base import Finished, Piece
 from rowen.p2p.host import open_network
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import JobInput
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.stock import Ware
@@ -46,7 +46,7 @@ class StampingEngine(NullEngine):
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job; it runs to its limit."""
         engine = NullEngine(10**9, rate_per_s=self.rate_per_s, info=INFO)

@@ -19,6 +19,7 @@ class Variant:
         weights_digest: SHA-256 of the weights, 32 bytes.
         build: Engine and version.
         context_units: Largest input + output.
+        kinds: Words for the kinds of jobs it takes, such as ``chat``.
         output_units_max: Longest answer the provider takes an order for.
         price_input: Per million input units.
         price_cached: Per million input units served from cache.
@@ -32,6 +33,7 @@ class Variant:
     weights_digest: bytes
     build: str
     context_units: int
+    kinds: tuple[str, ...]
     output_units_max: int
     price_input: int
     price_cached: int

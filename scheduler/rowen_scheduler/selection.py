@@ -14,6 +14,7 @@ class Preferences:
 
     Attributes:
         model: Name as in the offer; ``model:precision`` asks for one precision.
+        kind: Of the job, such as ``chat``; empty for any.
         price_input_max: Per million input units; None for any.
         price_output_max: Per million output units; None for any.
         only: Provider addresses to consider; empty for all.
@@ -21,6 +22,7 @@ class Preferences:
     """
 
     model: str
+    kind: str = ""
     price_input_max: int | None = None
     price_output_max: int | None = None
     only: frozenset[bytes] = frozenset()
@@ -59,9 +61,9 @@ def select(
         if not why and not variants:
             names = ", ".join(f"{v.model}:{v.precision}" for v in offer.variants) or "nothing"
             why = f"does not sell {preferences.model}; it sells {names}"
-        fitting = [v for v in variants if not _too_dear(v, preferences)]
+        fitting = [v for v in variants if not _unsuited(v, preferences)]
         if not why and not fitting:
-            why = _too_dear(variants[0], preferences)
+            why = _unsuited(variants[0], preferences)
         if why:
             rejections.append(Rejection(offer.provider, why))
         matches += [Match(offer, variant) for variant in fitting]
@@ -83,7 +85,9 @@ def _unfit(offer: Offer, preferences: Preferences, now_ms: int) -> str:
     return ""
 
 
-def _too_dear(variant: Variant, preferences: Preferences) -> str:
+def _unsuited(variant: Variant, preferences: Preferences) -> str:
+    if preferences.kind and preferences.kind not in variant.kinds:
+        return f"sells {variant.model} for {', '.join(variant.kinds)}, not for {preferences.kind}"
     for what, price, cap in (
         ("input", variant.price_input, preferences.price_input_max),
         ("output", variant.price_output, preferences.price_output_max),

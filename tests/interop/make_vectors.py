@@ -43,7 +43,14 @@ DOMAIN = Domain(8453, bytes.fromhex("00000000000000000000000000000000005c0712"))
 CHANNEL = channel_id_of(WALLET.address, OPERATOR.address, SESSION.address)
 NOW_MS = 1_790_000_000_000
 
-VARIANT_PARTS = ("smollm2-135m", "q4_1", sha256(b"weights").digest(), "llama.cpp b1", 8192)
+VARIANT_PARTS = (
+    "smollm2-135m",
+    "q4_1",
+    sha256(b"weights").digest(),
+    "llama.cpp b1",
+    8192,
+    ("chat", "completion"),
+)
 VARIANT = Variant(
     id=offers.variant_id(*VARIANT_PARTS),
     model=VARIANT_PARTS[0],
@@ -51,6 +58,7 @@ VARIANT = Variant(
     weights_digest=VARIANT_PARTS[2],
     build=VARIANT_PARTS[3],
     context_units=VARIANT_PARTS[4],
+    kinds=VARIANT_PARTS[5],
     output_units_max=4096,
     price_input=50_000,
     price_cached=5_000,
@@ -286,6 +294,7 @@ def statements_file() -> dict[str, Any]:
                 "weightsDigest": _hex(VARIANT.weights_digest),
                 "build": VARIANT.build,
                 "contextUnits": VARIANT.context_units,
+                "kinds": list(VARIANT.kinds),
                 "id": _hex(VARIANT.id),
             },
         },

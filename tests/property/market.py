@@ -39,6 +39,7 @@ VARIANT = Variant(
     weights_digest=b"\x0b" * 32,
     build="b",
     context_units=60,
+    kinds=("chat", "completion"),
     output_units_max=40,
     price_input=0,
     price_cached=0,

@@ -13,7 +13,7 @@ from rowen.p2p.session import Session, open_session
 from rowen.protocol import messages
 from rowen.protocol.admission import input_hash
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, JobInput, Message
 from rowen.protocol.messages import FromProvider, Signed, encode, open_signed, seal
 from rowen.protocol.receipt_log import Frontier
 from rowen.protocol.statements import Order, Receipt, Voucher
@@ -62,11 +62,13 @@ class Talk:
             )
         )
 
-    def order(self, text: str = "hello", **changes: Any) -> tuple[Order, bytes]:
-        """An order at the offered prices and its encoded input."""
+    def order(
+        self, text: str = "hello", job_input: JobInput | None = None, **changes: Any
+    ) -> tuple[Order, bytes]:
+        """An order at the offered prices and its encoded input: a chat unless told else."""
         assert self.provider.node is not None
         variant = next(iter(self.provider.node.terms.variants.values()))
-        encoded = messages.encode_input(ChatInput((Message("user", text),)))
+        encoded = messages.encode_input(job_input or ChatInput((Message("user", text),)))
         order = Order(
             channel_id=self.channel.id,
             job_id=self.world.rng.randbytes(32),

@@ -8,7 +8,7 @@ from tests.simulation.conversation import talk
 from trio.testing import MockClock
 
 from rowen.protocol import messages
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import JobInput
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import simulate
 
@@ -21,7 +21,7 @@ def autojump_clock() -> MockClock:
 class SlowReader(ScriptedEngine):
     """Takes a second to count a prompt."""
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         await trio.sleep(1)
         return await super().count_input(job, tenant=tenant)
 

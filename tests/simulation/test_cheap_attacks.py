@@ -18,7 +18,7 @@ from rowen.protocol import messages
 from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
 from rowen.protocol.errors import Reason, Unavailable
 from rowen.protocol.framing import FRAME_BYTES_MAX
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, JobInput, Message
 from rowen.protocol.statements import Receipt
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
@@ -38,7 +38,7 @@ class CountingEngine(ScriptedEngine):
 
     counted = 0
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         self.counted += 1
         return await super().count_input(job, tenant=tenant)
 

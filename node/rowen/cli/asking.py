@@ -40,6 +40,7 @@ class Question:
     """What was typed. The prompt appears in no message, log or ``repr``."""
 
     prompt: str
+    is_completion: bool
     model: str
     max_cost: str
     max_output: int
@@ -86,7 +87,8 @@ def ask(home: Home, password_file: Path | None, question: Question, *, as_json: 
     async def work() -> int:
         async with session.client() as client:
             clock = Clock(time.monotonic())
-            answer = client.chat(
+            start = client.complete if question.is_completion else client.chat
+            answer = start(
                 prompt,
                 model=question.model,
                 max_cost=max_cost,

@@ -67,6 +67,7 @@ class OfferEntry(Document, frozen=True):
     precision: str
     build: str
     context_units: Count
+    kinds: list[str]
     price_input: Amount
     price_cached: Amount
     price_output: Amount

@@ -206,6 +206,7 @@ class SoldVariant(Document, frozen=True):
     variant: str
     model: str
     precision: str
+    kinds: list[str]
     price_input: Amount
     price_cached: Amount
     price_output: Amount

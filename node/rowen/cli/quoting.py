@@ -51,6 +51,7 @@ def _offer(match: Match) -> OfferEntry:
         precision=variant.precision,
         build=variant.build,
         context_units=variant.context_units,
+        kinds=list(variant.kinds),
         price_input=str(variant.price_input),
         price_cached=str(variant.price_cached),
         price_output=str(variant.price_output),
@@ -67,6 +68,7 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
             (
                 short(o.provider),
                 harmless(f"{o.model}:{o.precision}"),
+                harmless(" ".join(o.kinds)),
                 dollars(o.price_input),
                 dollars(o.price_cached),
                 dollars(o.price_output),
@@ -74,8 +76,8 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
             )
             for o in document.offers
         ]
-        header = ("provider", "variant", "input", "cached", "output", "request")
-        screen.print(table(header, rows, right="llrrrr"))
+        header = ("provider", "variant", "for", "input", "cached", "output", "request")
+        screen.print(table(header, rows, right="lllrrrr"))
         screen.print("prices per million tokens; request is for each job", style="dim")
     for rejected in document.rejected:
         screen.print(f"not {short(rejected.provider)}: {harmless(rejected.why)}", style="dim")

@@ -191,6 +191,7 @@ def variants_table(variants: list[SoldVariant]) -> RenderableType:
     rows = [
         (
             harmless(f"{sold.model}:{sold.precision}"),
+            " ".join(sold.kinds),
             *([", ".join(harmless(gpu[:UUID_CHARS]) for gpu in sold.gpus)] if are_named else []),
             dollars(sold.price_input),
             dollars(sold.price_output),
@@ -200,8 +201,8 @@ def variants_table(variants: list[SoldVariant]) -> RenderableType:
         )
         for sold in variants
     ]
-    header = ("variant", *(["gpus"] if are_named else []), "input/M", "output/M", "running")
-    return table((*header, "waiting", ""), rows, right="ll"[: 1 + are_named] + "rrrr")
+    header = ("variant", "for", *(["gpus"] if are_named else []), "input/M", "output/M", "running")
+    return table((*header, "waiting", ""), rows, right="lll"[: 2 + are_named] + "rrrr")
 
 
 def _maybe(amount: str | None, command: str) -> str:

@@ -16,7 +16,7 @@ from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer_channel import BuyerChannel
 from rowen.protocol.buyer_checks import input_units_bound, silent_units_bound
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import Finish, JobInput
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt
@@ -110,7 +110,7 @@ class Account:
 
     # --- jobs
 
-    async def order(self, order: Order, salt: bytes, job_input: ChatInput, now_ms: int) -> Inbox:
+    async def order(self, order: Order, salt: bytes, job_input: JobInput, now_ms: int) -> Inbox:
         """Journals an order, then sends it.
 
         Args:

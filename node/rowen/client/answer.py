@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from rowen.client.account import Account
 from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
 from rowen.protocol.admission import input_hash
-from rowen.protocol.buyer_checks import input_units_bound
+from rowen.protocol.buyer_checks import input_units_bound, input_units_least
 from rowen.protocol.errors import Reason, Refused, RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
-from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.jobs import CompletionInput, Finish, JobInput, Message
 from rowen.protocol.messages import Signed, encode_input
 from rowen.protocol.metering import PRICE_UNITS, Reading, cost, output_units_affordable
 from rowen.protocol.statements import Order, Receipt
@@ -41,13 +41,13 @@ class Request:
     """What was asked for.
 
     Attributes:
-        input: The conversation and sampling.
+        input: What to answer, and sampling.
         preferences: Which providers will do.
         max_cost: For the whole answer, token units.
         max_output: Output units of the whole answer.
     """
 
-    input: ChatInput
+    input: JobInput
     preferences: Preferences
     max_cost: int
     max_output: int
@@ -252,6 +252,7 @@ class Answer:
         chosen = self._request.preferences
         preferences = Preferences(
             model=chosen.model,
+            kind=chosen.kind,
             price_input_max=chosen.price_input_max,
             price_output_max=chosen.price_output_max,
             only=chosen.only,
@@ -333,7 +334,7 @@ class Answer:
         left = self._request.max_cost - spent
         amount_max = min(at_most, left, account.state.free())
         order = replace(order, amount_max=max(0, amount_max))
-        if output_units_affordable(order, min(bound, len(self._request.input.messages))) < 1:
+        if output_units_affordable(order, input_units_least(self._request.input)) < 1:
             raise UserError(
                 f"an answer may cost up to {at_most}; {max(0, left)} are left of max_cost and "
                 f"{max(0, account.state.free())} in the channel: raise the one that is short"
@@ -357,10 +358,12 @@ class _Texts:
         return text
 
 
-def _continued(job_input: ChatInput, text: str) -> ChatInput:
+def _continued(job_input: JobInput, text: str) -> JobInput:
     """The input that makes another provider go on after this text."""
     if not text:
         return job_input
+    if isinstance(job_input, CompletionInput):
+        return replace(job_input, prompt=job_input.prompt + text)
     turns = job_input.messages
     if turns[-1].role == "assistant":
         return replace(

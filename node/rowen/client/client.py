@@ -21,7 +21,7 @@ from rowen.p2p.network import Network
 from rowen.p2p.session import Patience
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, Kind, Message
 from rowen.protocol.messages import decode_input, encode_input
 from rowen.protocol.signing import Key
 from rowen.store.base import ChannelOpened, Journal
@@ -158,20 +158,60 @@ class Client:
         turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
         if not turns:
             raise UserError("a conversation needs at least one message")
-        if max_output < 1:
-            raise UserError("max_output must be at least 1")
-        if max_cost < 1:
-            raise UserError("max_cost must be at least one token unit, $0.000001")
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
-        # Before anything is signed or kept: no provider could read what is out of bounds.
-        job_input = decode_input(encode_input(ChatInput(turns, temperature, top_p, seed, stops)))
         preferences = Preferences(
             model=model,
+            kind=Kind.CHAT,
             price_input_max=price_input_max,
             price_output_max=price_output_max,
             only=frozenset(providers),
         )
-        return Answer(self, Request(job_input, preferences, max_cost, max_output))
+        job_input = ChatInput(turns, temperature, top_p, seed, _stops(stop))
+        return Answer(self, _request(job_input, preferences, max_cost, max_output))
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        model: str,
+        max_cost: int,
+        max_output: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        price_input_max: int | None = None,
+        price_output_max: int | None = None,
+        providers: Iterable[bytes] = (),
+    ) -> Answer:
+        """Has a text gone on with, as it is; no chat template is put around it.
+
+        Args:
+            prompt: The text.
+            model: As for ``chat``, and so are the others.
+            max_cost: For the whole answer, token units.
+            max_output: Longest answer, output units.
+            temperature: 0 for greedy.
+            top_p: Nucleus cut.
+            seed: Of the sampler.
+            stop: Texts that end the answer.
+            price_input_max: Cap on the price per million input units.
+            price_output_max: Cap on the price per million output units.
+            providers: Addresses to choose from; empty for all.
+
+        Raises:
+            UserError: The request itself is malformed.
+        """
+        if not prompt:
+            raise UserError("there is no text to go on with")
+        preferences = Preferences(
+            model=model,
+            kind=Kind.COMPLETION,
+            price_input_max=price_input_max,
+            price_output_max=price_output_max,
+            only=frozenset(providers),
+        )
+        job_input = CompletionInput(prompt, temperature, top_p, seed, _stops(stop))
+        return Answer(self, _request(job_input, preferences, max_cost, max_output))
 
     async def offers(self, *, patiently: bool = False) -> tuple[list[Offer], list[Rejection]]:
         """Asks every known provider at once for its present offer.
@@ -368,6 +408,21 @@ class Client:
         account = Account(state, journal=self._journal, key=self._key, voucher=voucher)
         self._accounts[key.id] = account
         return account
+
+
+def _stops(stop: Sequence[str]) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _request(
+    job_input: JobInput, preferences: Preferences, max_cost: int, max_output: int
+) -> Request:
+    if max_output < 1:
+        raise UserError("max_output must be at least 1")
+    if max_cost < 1:
+        raise UserError("max_cost must be at least one token unit, $0.000001")
+    # Before anything is signed or kept: no provider could read what is out of bounds.
+    return Request(decode_input(encode_input(job_input)), preferences, max_cost, max_output)
 
 
 @asynccontextmanager

@@ -117,12 +117,10 @@ class AsyncClient:
         Raises:
             UserError: The request is malformed, or this is outside ``async with``.
         """
-        assert self._config is not None
-        default = self._config.client.max_cost.units
         return self._core.chat(
             messages if isinstance(messages, str) else [_message(turn) for turn in messages],
             model=model,
-            max_cost=default if max_cost is None else parse_usd(max_cost),
+            max_cost=self._cost(max_cost),
             max_output=max_output,
             temperature=temperature,
             top_p=top_p,
@@ -130,6 +128,53 @@ class AsyncClient:
             stop=stop,
             providers=[provider_of(provider) for provider in providers],
         )
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        model: str,
+        max_cost: str | None = None,
+        max_output: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+        providers: Iterable[str] = (),
+    ) -> Answer:
+        """Has a text gone on with, as it is; no chat template is put around it.
+
+        Args:
+            prompt: The text.
+            model: As for ``chat``, and so are the others.
+            max_cost: In US dollars, such as "0.01".
+            max_output: Longest answer, in tokens.
+            temperature: 0 for greedy.
+            top_p: Nucleus cut.
+            seed: Of the sampler.
+            stop: Texts that end the answer.
+            providers: Multiaddresses or 0x addresses to choose from; all known by default.
+
+        Raises:
+            UserError: The request is malformed, or this is outside ``async with``.
+        """
+        return self._core.complete(
+            prompt,
+            model=model,
+            max_cost=self._cost(max_cost),
+            max_output=max_output,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+            providers=[provider_of(provider) for provider in providers],
+        )
+
+    def _cost(self, max_cost: str | None) -> int:
+        if max_cost is not None:
+            return parse_usd(max_cost)
+        assert self._config is not None
+        return self._config.client.max_cost.units
 
     async def offers(self) -> tuple[list[Offer], list[Rejection]]:
         """What every known provider sells now, and why there is nothing from the others."""
@@ -178,15 +223,23 @@ class Client:
 
     def chat(self, messages: Messages, *, model: str, **options: Any) -> SyncAnswer:
         """Asks; iterate over the answer for its text. See ``AsyncClient.chat``."""
-        answer = self._call(self._start, messages, model, options)
-        return SyncAnswer(answer, self._call)
+        return self._answer(self._async.chat, messages, model, options)
+
+    def complete(self, prompt: str, *, model: str, **options: Any) -> SyncAnswer:
+        """Has a text gone on with. See ``AsyncClient.complete``."""
+        return self._answer(self._async.complete, prompt, model, options)
 
     def offers(self) -> tuple[list[Offer], list[Rejection]]:
         """See ``AsyncClient.offers``."""
         return self._call(self._async.offers)
 
-    async def _start(self, messages: Messages, model: str, options: dict[str, Any]) -> Answer:
-        return self._async.chat(messages, model=model, **options)
+    def _answer(
+        self, ask: Callable[..., Answer], said: Messages, model: str, options: dict[str, Any]
+    ) -> SyncAnswer:
+        async def start() -> Answer:
+            return ask(said, model=model, **options)
+
+        return SyncAnswer(self._call(start), self._call)
 
     def _call(self, function: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         if self._token is None or not self._thread.is_alive():

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import Finish, JobInput, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ class EngineInfo:
         build: Engine and version, such as ``llama.cpp 11549``.
         context_units: Largest input + output, in tokens.
         concurrency: Jobs served at the same time; more wait in the engine's queue.
+        kinds: What it can do, in alphabetical order.
     """
 
     model: str
@@ -67,6 +68,7 @@ class EngineInfo:
     build: str
     context_units: int
     concurrency: int
+    kinds: tuple[Kind, ...]
 
 
 class Engine(Protocol):
@@ -80,7 +82,7 @@ class Engine(Protocol):
     def is_ready(self) -> bool:
         """Whether a job given now would be served: loaded, awake, and not known to be down."""
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating.
 
         Args:
@@ -93,7 +95,7 @@ class Engine(Protocol):
         """
 
     def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AbstractAsyncContextManager[AsyncIterator[Piece | Finished]]:
         """Starts the job; iterate for its pieces, ``Finished`` comes last.
 

@@ -1,4 +1,4 @@
-"""OpenAI's streamed chat completions: encoding, decoding and counting, no I/O.
+"""OpenAI's streamed completions, of chats and of texts: encoding, decoding, counting, no I/O.
 
 Engines differ in how they tell the count. Some repeat the running usage with every chunk; the
 others tell it once, at the end, and until then every chunk with text counts as one token: a chunk
@@ -16,7 +16,7 @@ import msgspec
 
 from rowen.engine.base import Finished, Piece
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, JobInput
 
 DONE = b"[DONE]"
 # What reasoning is set off by in the answers of models that were trained on it.
@@ -31,7 +31,9 @@ class _Delta(msgspec.Struct, frozen=True):
 
 
 class _Choice(msgspec.Struct, frozen=True):
+    # What a chat says; the completion of a text has it in `text`.
     delta: _Delta = _Delta()
+    text: str | None = None
     finish_reason: str | None = None
 
 
@@ -61,15 +63,25 @@ _encode = msgspec.json.Encoder().encode
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
-def chat_request(
-    job: ChatInput,
+def path_of(job: JobInput) -> str:
+    """Where this kind of job is asked for."""
+    return "/v1/completions" if isinstance(job, CompletionInput) else "/v1/chat/completions"
+
+
+def turns_of(job: ChatInput) -> list[dict[str, str]]:
+    """The conversation in OpenAI's words."""
+    return [{"role": turn.role, "content": turn.content} for turn in job.messages]
+
+
+def text_request(
+    job: JobInput,
     output_units_max: int,
     *,
     model: str,
     extra: Mapping[str, Any],
     has_running_usage: bool,
 ) -> bytes:
-    """Encodes a streamed chat completion.
+    """Encodes a streamed completion.
 
     Args:
         job: What to continue, and its samplers.
@@ -83,7 +95,6 @@ def chat_request(
         options["continuous_usage_stats"] = True
     request: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": turn.role, "content": turn.content} for turn in job.messages],
         "max_tokens": output_units_max,
         "temperature": job.temperature,
         "top_p": job.top_p,
@@ -92,13 +103,17 @@ def chat_request(
         "stream": True,
         "stream_options": options,
     }
+    if isinstance(job, CompletionInput):
+        request["prompt"] = job.prompt
+    else:
+        request["messages"] = turns_of(job)
     if job.stop:
         request["stop"] = job.stop
     return _encode(request | dict(extra))
 
 
 class ChatReader:
-    """Turns the events of one chat completion into pieces with reconciled counts.
+    """Turns the events of one completion into pieces with reconciled counts.
 
     Args:
         output_units_max: What was asked for; more than this is an engine gone wrong.
@@ -125,9 +140,7 @@ class ChatReader:
         try:
             chunk = _chunks.decode(event)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Unavailable(
-                f"the engine sent an event that is no chat completion: {error}"
-            ) from error
+            raise Unavailable(f"the engine sent an event that is no completion: {error}") from error
         if chunk.error is not None:
             said = chunk.error if isinstance(chunk.error, str) else chunk.error.message
             raise Unavailable(f"the engine failed: {said}")
@@ -147,6 +160,8 @@ class ChatReader:
 
     def _text(self, choice: _Choice) -> str:
         """The text of a chunk, reasoning included: it was computed and is paid for."""
+        if choice.text is not None:
+            return choice.text
         delta = choice.delta
         thought = delta.reasoning_content or delta.reasoning or ""
         said = delta.content or ""
@@ -201,7 +216,7 @@ def usage_of_probe(events: list[bytes]) -> int:
         try:
             chunk = _chunks.decode(event)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise Unavailable(f"the engine's answer is no chat completion: {error}") from error
+            raise Unavailable(f"the engine's answer is no completion: {error}") from error
         if chunk.error is not None:
             said = chunk.error if isinstance(chunk.error, str) else chunk.error.message
             raise UserError(f"the engine refuses the input: {said}")

@@ -56,6 +56,7 @@ class Dialect:
         extra: Sent with every job.
         continuation: Sent when the last turn is an unfinished answer; None when the engine
             cannot be told to continue one.
+        has_completion: Whether its `/v1/completions` goes on with a text as it is.
         salt: Field that keeps one client's prefix cache from others; empty when it has none.
         sleep: Gives the GPU's memory back; None when it cannot.
         asleep: Whether it did; None when ``sleep`` answers for itself.
@@ -69,6 +70,7 @@ class Dialect:
     has_running_usage: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     continuation: Mapping[str, Any] | None = None
+    has_completion: bool = True
     salt: str = ""
     sleep: Call | None = None
     asleep: Call | None = None
@@ -111,6 +113,8 @@ DIALECTS: Mapping[str, Dialect] = {
         version=("/api/version", "version"),
         # Its templates leave the last assistant turn open.
         continuation={},
+        # It puts the chat template around the prompt, as around a user's turn.
+        has_completion=False,
         sleep=Call(
             "/api/generate",
             {"model": "$model", "keep_alive": 0, "stream": False},

@@ -5,7 +5,7 @@ Answers are read leniently: engines add fields with every version, and only a fe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -14,8 +14,11 @@ import msgspec
 from rowen.engine.completion import refusal_text
 from rowen.engine.dialects import Call, Dialect
 from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.jobs import Kind
 
 UNKNOWN = "unknown"
+TRIAL_S = 60.0
+"""Longest wait for the one token that shows what an engine can do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Found:
         digest: SHA-256 that the engine tells of the model, or 32 zero bytes.
         context_units: Largest input + output, or 0 when the engine does not say.
         places: Jobs it serves at the same time, or 0 when it does not say.
+        kinds: What it can do.
     """
 
     served: str
@@ -37,6 +41,7 @@ class Found:
     digest: bytes = bytes(32)
     context_units: int = 0
     places: int = 0
+    kinds: tuple[Kind, ...] = (Kind.CHAT,)
 
 
 async def ask(
@@ -64,7 +69,7 @@ async def ask(
     except httpx.HTTPError as error:
         raise Unavailable(f"the engine does not answer {path}: {error!r}") from error
     status = response.status_code
-    if status in (408, 425, 429) or status >= 500:
+    if status in (408, 425, 429) or (status >= 500 and status != httpx.codes.NOT_IMPLEMENTED):
         raise Unavailable(
             f"the engine answers {path} with {status}: {refusal_text(response.content)}"
         )
@@ -123,8 +128,16 @@ async def discover(client: httpx.AsyncClient, dialect: Dialect, served: str = ""
         names = ", ".join(sorted(cards)) or "none"
         wanted = f"does not serve {served!r}" if served else "serves not exactly one model"
         raise UserError(f"the engine {wanted}; it serves: {names}. Set `served` to one of these")
+    found = await _found(client, dialect, served, cards[served])
+    if dialect.has_completion and await _completes(client, served):
+        found = replace(found, kinds=(Kind.CHAT, Kind.COMPLETION))
+    return found
+
+
+async def _found(
+    client: httpx.AsyncClient, dialect: Dialect, served: str, card: dict[str, Any]
+) -> Found:
     version = await _version(client, dialect)
-    card = cards[served]
     match dialect.title:
         case "llama.cpp":
             return await _found_llama(client, served, card)
@@ -134,6 +147,16 @@ async def discover(client: httpx.AsyncClient, dialect: Dialect, served: str = ""
     return Found(
         served=served, version=version, context_units=context if isinstance(context, int) else 0
     )
+
+
+async def _completes(client: httpx.AsyncClient, served: str) -> bool:
+    """Whether it goes on with a text: nothing but trying tells."""
+    question = {"model": served, "prompt": "1, 2,", "max_tokens": 1}
+    try:
+        await ask(client, "/v1/completions", question, timeout_s=TRIAL_S)
+    except UserError:
+        return False
+    return True
 
 
 async def _version(client: httpx.AsyncClient, dialect: Dialect) -> str:

@@ -39,7 +39,7 @@ from rowen.engine.scoring import Scores, read_score, score_request
 from rowen.engine.slots import Slots
 from rowen.home import scratch
 from rowen.protocol.errors import RowenError, Unavailable, UserError
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import CompletionInput, JobInput, Kind
 
 # How long leaving a generation waits for its thread: one prefill batch of a slow model.
 CANCEL_S_MAX = 10.0
@@ -104,6 +104,7 @@ async def open_llama(
             build=build_name(),
             context_units=context_units,
             concurrency=concurrency,
+            kinds=(Kind.CHAT, Kind.COMPLETION),
         )
         # No connection is kept: the server would close it at a moment of its own choosing.
         transport = httpx.AsyncHTTPTransport(
@@ -143,7 +144,7 @@ class LlamaEngine:
         self._limiter = trio.CapacityLimiter(info.concurrency)
         self._slots = Slots(info.concurrency)
         # Counted and not yet generated, oldest first; at most as many as there are slots.
-        self._rendered: dict[tuple[bytes, ChatInput], list[int]] = {}
+        self._rendered: dict[tuple[bytes, JobInput], list[int]] = {}
 
     @property
     def info(self) -> EngineInfo:
@@ -155,7 +156,7 @@ class LlamaEngine:
         """Whether the model is loaded."""
         return bool(self._loaded)
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating."""
         tokens = await self._render(job)
         # Kept for the job that most likely follows: rendering takes milliseconds of its start.
@@ -166,7 +167,7 @@ class LlamaEngine:
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job; leaving the context frees its slot."""
         if output_units_max < 1:
@@ -249,14 +250,18 @@ class LlamaEngine:
             raise Unavailable(f"the engine failed: {error}") from error
         return b"".join(answers)
 
-    async def _render(self, job: ChatInput) -> list[int]:
+    async def _render(self, job: JobInput) -> list[int]:
+        if isinstance(job, CompletionInput):
+            return await self._tokens(job.prompt)
         turns, begun = split_continuation(job.messages)
         if not turns:
             raise UserError("a conversation cannot begin with the assistant's answer")
         messages = [{"role": turn.role, "content": turn.content} for turn in turns]
         body = await self._ask("/apply-template", {"messages": messages})
-        text = msgspec.json.decode(body, type=_Prompt).prompt + begun
-        # The flags that llama.cpp uses for its own chat completions.
+        return await self._tokens(msgspec.json.decode(body, type=_Prompt).prompt + begun)
+
+    async def _tokens(self, text: str) -> list[int]:
+        # The flags that llama.cpp uses for completions and chat completions of its own.
         body = await self._ask(
             "/tokenize", {"content": text, "add_special": True, "parse_special": True}
         )

@@ -19,7 +19,7 @@ import structlog
 import trio
 
 from rowen.engine.base import EngineInfo, Finished, Piece
-from rowen.engine.chat_stream import ChatReader, chat_request, usage_of_probe
+from rowen.engine.chat_stream import ChatReader, path_of, text_request, turns_of, usage_of_probe
 from rowen.engine.completion import (
     CompletionReader,
     completion_request,
@@ -31,7 +31,7 @@ from rowen.engine.discovery import ask, perform
 from rowen.engine.http_stream import AnswerStream, post
 from rowen.engine.sse import EventReader
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, kind_of
 
 log = structlog.get_logger("rowen.engine")
 
@@ -72,7 +72,7 @@ class HttpEngine:
         # "The salt should be random, protected from access by 3rd parties" (vLLM's cache_salt).
         self._secret = secrets.token_bytes(SALT_BYTES)
         self._places = trio.CapacityLimiter(info.concurrency)
-        self._rendered: dict[tuple[bytes, ChatInput], list[int]] = {}
+        self._rendered: dict[tuple[bytes, JobInput], list[int]] = {}
         self.is_up = False
         self.is_awake = True
 
@@ -86,7 +86,7 @@ class HttpEngine:
         """Whether it answered when last asked, and was not put to sleep."""
         return self.is_up and self.is_awake
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt, in the way the dialect knows."""
         self._check(job)
         match self._dialect.counting:
@@ -97,12 +97,12 @@ class HttpEngine:
                     del self._rendered[next(iter(self._rendered))]
                 return len(tokens)
             case Counting.TOKENIZE:
-                question = {
-                    "model": self._served,
-                    "messages": _turns(job),
-                    "add_generation_prompt": True,
-                    **self._continuation(job),
-                }
+                question: dict[str, object] = {"model": self._served}
+                if isinstance(job, CompletionInput):
+                    question["prompt"] = job.prompt
+                else:
+                    question |= {"messages": turns_of(job), "add_generation_prompt": True}
+                question |= self._continuation(job)
                 answer = await ask(self._client, "/tokenize", question)
                 return _whole(answer, "count")
             case Counting.PROBE:
@@ -110,7 +110,7 @@ class HttpEngine:
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job; leaving the context closes its connection."""
         if output_units_max < 1:
@@ -187,25 +187,27 @@ class HttpEngine:
             self._client, asleep, self._served, timeout_s=CONTROL_S
         )
 
-    def _check(self, job: ChatInput) -> None:
+    def _check(self, job: JobInput) -> None:
         if not self.is_awake:
             raise Unavailable("the engine has given its memory back")
-        if job.messages[0].role == "assistant":
+        if kind_of(job) not in self._info.kinds:
+            raise UserError(f"this engine is not asked for {kind_of(job)}: it does not do that")
+        if isinstance(job, ChatInput) and job.messages[0].role == "assistant":
             raise UserError("a conversation cannot begin with the assistant's answer")
         if _is_continued(job) and self._dialect.continuation is None:
             raise UserError("this engine cannot continue an answer begun elsewhere")
 
-    def _continuation(self, job: ChatInput) -> dict[str, object]:
+    def _continuation(self, job: JobInput) -> dict[str, object]:
         return dict(self._dialect.continuation or {}) if _is_continued(job) else {}
 
-    def _extra(self, job: ChatInput, tenant: bytes) -> dict[str, object]:
+    def _extra(self, job: JobInput, tenant: bytes) -> dict[str, object]:
         extra = {**self._dialect.extra, **self._continuation(job)}
         if self._dialect.salt:
             extra[self._dialect.salt] = hmac.new(self._secret, tenant, hashlib.sha256).hexdigest()
         return extra
 
     async def _request(
-        self, job: ChatInput, output_units_max: int, tenant: bytes
+        self, job: JobInput, output_units_max: int, tenant: bytes
     ) -> tuple[str, bytes, Reader]:
         if self._dialect.counting is Counting.TEMPLATE:
             tokens = self._rendered.pop((tenant, job), None) or await self._render(job)
@@ -220,14 +222,14 @@ class HttpEngine:
                 tokens, job, min(output_units_max, room), slot=-1, may_reuse=False
             )
             return "/v1/completions", body, CompletionReader()
-        body = chat_request(
+        body = text_request(
             job,
             output_units_max,
             model=self._served,
             extra=self._extra(job, tenant),
             has_running_usage=self._dialect.has_running_usage,
         )
-        return "/v1/chat/completions", body, ChatReader(output_units_max)
+        return path_of(job), body, ChatReader(output_units_max)
 
     @asynccontextmanager
     async def _stream(self, path: str, body: bytes) -> AsyncIterator[AnswerStream]:
@@ -239,8 +241,8 @@ class HttpEngine:
                 raise fault(f"the engine answers with {answer.status}: {said}")
             yield answer
 
-    async def _probe(self, job: ChatInput, tenant: bytes) -> int:
-        body = chat_request(
+    async def _probe(self, job: JobInput, tenant: bytes) -> int:
+        body = text_request(
             job,
             1,
             model=self._served,
@@ -248,21 +250,21 @@ class HttpEngine:
             has_running_usage=self._dialect.has_running_usage,
         )
         events: list[bytes] = []
-        async with self._stream("/v1/chat/completions", body) as answer:
+        async with self._stream(path_of(job), body) as answer:
             reader = EventReader()
             while raw := await answer.receive():
                 events += reader.feed(raw)
         return usage_of_probe(events)
 
-    async def _render(self, job: ChatInput) -> list[int]:
-        turns, begun = split_continuation(job.messages)
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        rendered = await ask(self._client, "/apply-template", {"messages": messages})
-        question = {
-            "content": str(rendered["prompt"]) + begun,
-            "add_special": True,
-            "parse_special": True,
-        }
+    async def _render(self, job: JobInput) -> list[int]:
+        if isinstance(job, CompletionInput):
+            text = job.prompt
+        else:
+            turns, begun = split_continuation(job.messages)
+            messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+            rendered = await ask(self._client, "/apply-template", {"messages": messages})
+            text = str(rendered["prompt"]) + begun
+        question = {"content": text, "add_special": True, "parse_special": True}
         tokens: list[int] = (await ask(self._client, "/tokenize", question))["tokens"]
         return tokens
 
@@ -316,12 +318,8 @@ class _Answer:
             self._items.append(item)
 
 
-def _turns(job: ChatInput) -> list[dict[str, str]]:
-    return [{"role": turn.role, "content": turn.content} for turn in job.messages]
-
-
-def _is_continued(job: ChatInput) -> bool:
-    return job.messages[-1].role == "assistant"
+def _is_continued(job: JobInput) -> bool:
+    return isinstance(job, ChatInput) and job.messages[-1].role == "assistant"
 
 
 def _whole(answer: object, key: str) -> int:

@@ -226,6 +226,7 @@ def _info_of(spec: HttpSpec, dialect: Dialect, found: Found) -> EngineInfo:
         build=f"{dialect.title}{version}"[:128],
         context_units=context_units,
         concurrency=spec.concurrency or found.places or CONCURRENCY,
+        kinds=found.kinds,
     )
 
 

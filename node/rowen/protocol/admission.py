@@ -9,6 +9,7 @@ from hashlib import sha256
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.ids import channel_id_of
+from rowen.protocol.jobs import Kind
 from rowen.protocol.metering import Reading, cost, output_units_affordable
 from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.statements import Order
@@ -100,6 +101,19 @@ def check_worth_reading(
     if input_bytes > bytes_max:
         raise Refused(
             Reason.INPUT_TOO_LONG, f"input has {input_bytes} bytes, at most {bytes_max} are read"
+        )
+
+
+def check_kind(variant: Variant, kind: Kind) -> None:
+    """Whether a variant does what an input asks for.
+
+    Raises:
+        Refused: It does other work.
+    """
+    if kind not in variant.kinds:
+        raise Refused(
+            Reason.UNKNOWN_KIND,
+            f"{variant.model} is sold here for {', '.join(variant.kinds)}, not for {kind}",
         )
 
 

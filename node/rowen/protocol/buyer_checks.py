@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rowen.protocol.buyer_channel import BuyerChannel, Job
 from rowen.protocol.buyer_events import ProviderBilled
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import CompletionInput, Finish, JobInput
 from rowen.protocol.metering import Reading, cost
 from rowen.protocol.statements import Receipt, Status
 
@@ -27,16 +27,24 @@ _STATUS_TO_FINISHES: dict[Status, tuple[Finish | None, ...]] = {
 }
 
 
-def input_units_bound(job_input: ChatInput) -> int:
+def input_units_bound(job_input: JobInput) -> int:
     """More prompt tokens than any byte-level tokenizer and template make of this input.
 
-    A token stands for at least one byte, except those of the chat template.
+    A token stands for at least one byte, except those of the chat template and those that a
+    tokenizer puts around every text.
     """
+    if isinstance(job_input, CompletionInput):
+        return len(job_input.prompt.encode()) + TEMPLATE_UNITS
     content = sum(len(message.content.encode()) for message in job_input.messages)
     return content + TEMPLATE_UNITS_PER_MESSAGE * len(job_input.messages) + TEMPLATE_UNITS
 
 
-def silent_units_bound(job_input: ChatInput) -> int:
+def input_units_least(job_input: JobInput) -> int:
+    """Fewer tokens than this no engine makes of an input."""
+    return 1 if isinstance(job_input, CompletionInput) else len(job_input.messages)
+
+
+def silent_units_bound(job_input: JobInput) -> int:
     """More output tokens than any engine counts without showing text for them.
 
     Those of the stop text that ends an answer are sampled and not shown.

@@ -31,6 +31,7 @@ class Reason(StrEnum):
     """Why a provider says no. Stable: programs branch on these words."""
 
     UNKNOWN_VARIANT = "unknown_variant"
+    UNKNOWN_KIND = "unknown_kind"
     PRICE_TOO_LOW = "price_too_low"
     COST_ABOVE_MAX = "cost_above_max"
     CHANNEL_UNKNOWN = "channel_unknown"

@@ -1,4 +1,4 @@
-"""What a job asks for: the input a provider reads and the reasons its output ends.
+"""What a job asks for: the inputs a provider reads and the reasons its output ends.
 
 The encoded input is hashed into the signed order, so every parameter that changes the
 answer or its price is in here and nowhere else.
@@ -16,6 +16,22 @@ CONTENT_BYTES_MAX = 512 * 1024
 STOP_MAX = 8
 
 Role = Literal["system", "user", "assistant"]
+
+# Samplers, the same for every kind that writes text:
+Temperature = Annotated[float, msgspec.Meta(ge=0.0, le=2.0)]
+TopP = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 2)]
+Stops = Annotated[
+    tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...],
+    msgspec.Meta(max_length=STOP_MAX),
+]
+
+
+class Kind(StrEnum):
+    """What kind of work a job is; the encoded input says it in ``t``."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,13 +56,38 @@ class ChatInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     """
 
     messages: Annotated[tuple[Message, ...], msgspec.Meta(min_length=1, max_length=MESSAGES_MAX)]
-    temperature: Annotated[float, msgspec.Meta(ge=0.0, le=2.0)] = 0.0
-    top_p: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 1.0
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 2)] = 0
-    stop: Annotated[
-        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=256)], ...],
-        msgspec.Meta(max_length=STOP_MAX),
-    ] = ()
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
+    seed: Seed = 0
+    stop: Stops = ()
+
+
+class CompletionInput(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t", tag="completion"
+):
+    """A text to go on with, as it is: no template is put around it.
+
+    Attributes:
+        prompt: The text; the answer begins where it ends.
+        temperature: As for ``ChatInput``, and so are the others.
+        top_p: Nucleus cut.
+        seed: Of the sampler.
+        stop: Texts that end the answer.
+    """
+
+    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=CONTENT_BYTES_MAX)]
+    temperature: Temperature = 0.0
+    top_p: TopP = 1.0
+    seed: Seed = 0
+    stop: Stops = ()
+
+
+JobInput = ChatInput | CompletionInput
+
+
+def kind_of(job_input: JobInput) -> Kind:
+    """The kind of work an input asks for."""
+    return Kind(str(job_input.__struct_config__.tag))
 
 
 class Finish(StrEnum):

@@ -15,7 +15,7 @@ import msgspec
 
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import JobInput
 from rowen.protocol.signing import Key, recover
 from rowen.protocol.statements import Statement
 
@@ -230,7 +230,7 @@ Said = FromClient | FromProvider
 _encode = msgspec.msgpack.Encoder().encode
 _client_decoder: msgspec.msgpack.Decoder[FromClient] = msgspec.msgpack.Decoder(FromClient)
 _provider_decoder: msgspec.msgpack.Decoder[FromProvider] = msgspec.msgpack.Decoder(FromProvider)
-_input_decoder: msgspec.msgpack.Decoder[ChatInput] = msgspec.msgpack.Decoder(ChatInput)
+_input_decoder: msgspec.msgpack.Decoder[JobInput] = msgspec.msgpack.Decoder(JobInput)
 
 
 def encode(message: Said) -> bytes:
@@ -256,7 +256,7 @@ def decode_from_provider(raw: bytes) -> FromProvider:
     return _strict(_provider_decoder, raw)
 
 
-def encode_input(job: ChatInput) -> bytes:
+def encode_input(job: JobInput) -> bytes:
     """The bytes whose salted hash stands in the order.
 
     Raises:
@@ -268,13 +268,11 @@ def encode_input(job: ChatInput) -> bytes:
     except (msgspec.DecodeError, UnicodeEncodeError, OverflowError, TypeError) as error:
         raise UserError(f"malformed request: {error}") from error
     if len(encoded) > INPUT_BYTES_MAX:
-        raise UserError(
-            f"the conversation is too long: {len(encoded)} bytes, at most {INPUT_BYTES_MAX}"
-        )
+        raise UserError(f"the input is too long: {len(encoded)} bytes, at most {INPUT_BYTES_MAX}")
     return encoded
 
 
-def decode_input(raw: bytes) -> ChatInput:
+def decode_input(raw: bytes) -> JobInput:
     """Reads a job input.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
 
@@ -17,6 +18,8 @@ from rowen_scheduler.market import Variant
 
 Amount = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+# Words, not ``Kind``: a provider that does what we do not know yet sells the rest all the same.
+KindName = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 
 OFFER_LIFETIME_MS_MAX = 24 * 3600 * 1000
 CLOCK_SKEW_MS_MAX = 60_000
@@ -30,6 +33,7 @@ class VariantContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights_digest: Bytes32
     build: Name
     context_units: Count
+    kinds: Annotated[tuple[KindName, ...], msgspec.Meta(min_length=1, max_length=8)]
     output_units_max: Count
     price_input: Amount
     price_cached: Amount
@@ -53,10 +57,16 @@ _decoder = msgspec.msgpack.Decoder(OfferContent)
 
 
 def variant_id(
-    model: str, precision: str, weights_digest: bytes, build: str, context_units: int
+    model: str,
+    precision: str,
+    weights_digest: bytes,
+    build: str,
+    context_units: int,
+    kinds: Sequence[str],
 ) -> bytes:
     """Identity of a product: SHA-256 over its canonical description, without the price."""
-    return sha256(_encode((model, precision, weights_digest, build, context_units))).digest()
+    described = (model, precision, weights_digest, build, context_units, tuple(kinds))
+    return sha256(_encode(described)).digest()
 
 
 def sign_offer(offer: MarketOffer, domain: Domain, key: Key) -> Hello:
@@ -140,6 +150,7 @@ def _content_of(variant: Variant) -> VariantContent:
         weights_digest=variant.weights_digest,
         build=variant.build,
         context_units=variant.context_units,
+        kinds=variant.kinds,
         output_units_max=variant.output_units_max,
         price_input=_amount(variant.price_input),
         price_cached=_amount(variant.price_cached),
@@ -156,12 +167,14 @@ def _variant_of(content: VariantContent) -> Variant:
             content.weights_digest,
             content.build,
             content.context_units,
+            content.kinds,
         ),
         model=content.model,
         precision=content.precision,
         weights_digest=content.weights_digest,
         build=content.build,
         context_units=content.context_units,
+        kinds=content.kinds,
         output_units_max=content.output_units_max,
         price_input=int.from_bytes(content.price_input, "big"),
         price_cached=int.from_bytes(content.price_cached, "big"),

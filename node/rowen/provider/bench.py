@@ -96,7 +96,12 @@ class Bench:
             quality = await measure_quality(self._engine)
         source = "none" if self._gauge is None else self._gauge.source.name.lower()
         key = variant_id(
-            info.model, info.precision, info.weights_digest, info.build, info.context_units
+            info.model,
+            info.precision,
+            info.weights_digest,
+            info.build,
+            info.context_units,
+            info.kinds,
         )
         return Measurement(
             variant="0x" + key.hex(),

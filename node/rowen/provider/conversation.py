@@ -16,7 +16,7 @@ from rowen.protocol import seller_events as on
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserError
 from rowen.protocol.ids import address_of_peer_id
-from rowen.protocol.jobs import ChatInput
+from rowen.protocol.jobs import JobInput, kind_of
 from rowen.protocol.messages import open_signed
 from rowen.protocol.seller_channel import Job, SellerChannel
 from rowen.protocol.statements import Order
@@ -177,6 +177,7 @@ class Conversation:
             await self._worth_reading(account, submit, order)
             async with shelf.place(order.job_id, order.channel_id, len(submit.input)) as place:
                 job_input = _read_input(submit.input)
+                admission.check_kind(shelf.variant, kind_of(job_input))
                 control = await self._admit(account, submit, order, shelf, job_input)
                 await self._run(account, order, shelf.engine, job_input, control, place)
         except Refused as no:
@@ -191,7 +192,7 @@ class Conversation:
         submit: messages.Submit,
         order: Order,
         shelf: Shelf,
-        job_input: ChatInput,
+        job_input: JobInput,
     ) -> JobControl:
         shop = self._shop
         try:
@@ -251,7 +252,7 @@ class Conversation:
         account: Account,
         order: Order,
         engine: Engine,
-        job_input: ChatInput,
+        job_input: JobInput,
         control: JobControl,
         place: Place,
     ) -> None:
@@ -302,7 +303,7 @@ class Conversation:
         await self._session.send(messages.encode(said))
 
 
-def _read_input(raw: bytes) -> ChatInput:
+def _read_input(raw: bytes) -> JobInput:
     try:
         return messages.decode_input(raw)
     except PeerError as error:

@@ -212,6 +212,7 @@ def report_variant(shelf: Shelf) -> VariantReport:
         variant="0x" + variant.id.hex(),
         model=variant.model,
         precision=variant.precision,
+        kinds=list(variant.kinds),
         price_input=variant.price_input,
         price_cached=variant.price_cached,
         price_output=variant.price_output,

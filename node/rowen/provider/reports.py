@@ -42,6 +42,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
         variant: Its id, hexadecimal.
         model: Name a client asks for.
         precision: Quantisation.
+        kinds: Of jobs it takes.
         price_input: Of input units.
         price_cached: Of those served from the engine's cache.
         price_output: Of output units.
@@ -56,6 +57,7 @@ class VariantReport(msgspec.Struct, frozen=True, kw_only=True):
     variant: str
     model: str
     precision: str
+    kinds: list[str]
     price_input: int
     price_cached: int
     price_output: int

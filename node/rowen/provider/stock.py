@@ -52,13 +52,19 @@ class Ware:
         info = self.engine.info
         return Variant(
             id=variant_id(
-                info.model, info.precision, info.weights_digest, info.build, info.context_units
+                info.model,
+                info.precision,
+                info.weights_digest,
+                info.build,
+                info.context_units,
+                info.kinds,
             ),
             model=info.model,
             precision=info.precision,
             weights_digest=info.weights_digest,
             build=info.build,
             context_units=info.context_units,
+            kinds=info.kinds,
             output_units_max=min(self.output_units_max, info.context_units),
             price_input=self.prices.input,
             price_cached=self.prices.cached,

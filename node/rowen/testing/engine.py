@@ -20,7 +20,7 @@ import trio
 from rowen.engine.base import EngineInfo, Finished, Piece
 from rowen.engine.completion import split_continuation
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import CompletionInput, Finish, JobInput, Kind
 
 SCRIPTED = EngineInfo(
     model="scripted",
@@ -29,6 +29,7 @@ SCRIPTED = EngineInfo(
     build="scripted 1",
     context_units=2048,
     concurrency=2,
+    kinds=(Kind.CHAT, Kind.COMPLETION),
 )
 
 _WORDS = ("a", "field", "gives", "one", "more", "crop", "before", "winter", "and", "its", "owner")
@@ -43,12 +44,18 @@ def tokens_of(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def seeded_answer(job: ChatInput) -> str:
-    """Forty words that follow from the conversation and, above temperature 0, from the seed."""
-    turns, _ = split_continuation(job.messages)
-    said = repr([(turn.role, turn.content) for turn in turns])
+def seeded_answer(job: JobInput) -> str:
+    """Forty words that follow from the input and, above temperature 0, from the seed.
+
+    Of a text only its first word matters, so that one with more of its completion has the same.
+    """
+    if isinstance(job, CompletionInput):
+        said, before = tokens_of(job.prompt)[0], " "
+    else:
+        turns, _ = split_continuation(job.messages)
+        said, before = repr([(turn.role, turn.content) for turn in turns]), ""
     rng = random.Random(f"{said}{job.seed if job.temperature else ''}")
-    return " ".join(rng.choice(_WORDS) for _ in range(_SEEDED_WORDS))
+    return before + " ".join(rng.choice(_WORDS) for _ in range(_SEEDED_WORDS))
 
 
 @dataclass(slots=True)
@@ -88,7 +95,7 @@ class ScriptedEngine:
 
     def __init__(
         self,
-        answer: Callable[[ChatInput], str] | str = seeded_answer,
+        answer: Callable[[JobInput], str] | str = seeded_answer,
         *,
         info: EngineInfo = SCRIPTED,
         piece_units: int = 1,
@@ -120,7 +127,7 @@ class ScriptedEngine:
         """Whether its memory was not taken from it."""
         return self.holds_memory
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
         self._check_ready()
@@ -149,7 +156,7 @@ class ScriptedEngine:
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job."""
         self._check_ready()
@@ -185,12 +192,11 @@ class ScriptedEngine:
         if index == self.hang_at:
             await trio.sleep_forever()
 
-    def _plan(self, job: ChatInput, output_units_max: int) -> list[Piece | Finished]:
+    def _plan(self, job: JobInput, output_units_max: int) -> list[Piece | Finished]:
         input_units = input_units_of(job)
         room = room_of(self._info, input_units, output_units_max)
         answer = self._answer if isinstance(self._answer, str) else self._answer(job)
-        _, begun = split_continuation(job.messages)
-        rest = answer[len(begun) :] if answer.startswith(begun) else answer
+        rest = answer[len(_begun(job, answer)) :]
         pieces, finish = _cut(rest, job.stop, room, self._piece_units)
         end = Finished(
             finish=finish,
@@ -231,17 +237,28 @@ class _Recital:
         return item
 
 
-def input_units_of(job: ChatInput) -> int:
+def input_units_of(job: JobInput) -> int:
     """What an engine without a tokenizer says an input costs.
 
     Raises:
         UserError: There is no turn to answer.
     """
+    if isinstance(job, CompletionInput):
+        return len(tokens_of(job.prompt))
     turns, begun = split_continuation(job.messages)
     if not turns:
         raise UserError("a conversation cannot begin with the assistant's answer")
     said = sum(_TURN_UNITS + len(tokens_of(turn.content)) for turn in turns)
     return said + _TURN_UNITS + len(tokens_of(begun))
+
+
+def _begun(job: JobInput, answer: str) -> str:
+    """What the input already holds of its own answer."""
+    if isinstance(job, CompletionInput):
+        sizes = range(len(answer), -1, -1)
+        return answer[: next(size for size in sizes if job.prompt.endswith(answer[:size]))]
+    _, begun = split_continuation(job.messages)
+    return begun if answer.startswith(begun) else ""
 
 
 def room_of(info: EngineInfo, input_units: int, output_units_max: int) -> int:

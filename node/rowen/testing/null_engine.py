@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from rowen.engine.base import EngineInfo, Finished, Piece
-from rowen.protocol.jobs import ChatInput, Finish
+from rowen.protocol.jobs import Finish, JobInput
 from rowen.testing.engine import SCRIPTED, input_units_of, room_of
 
 
@@ -56,14 +56,14 @@ class NullEngine:
         """It never sleeps."""
         await trio.lowlevel.checkpoint()
 
-    async def count_input(self, job: ChatInput, *, tenant: bytes = b"") -> int:
+    async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
         return input_units_of(job)
 
     @asynccontextmanager
     async def generate(
-        self, job: ChatInput, output_units_max: int, *, tenant: bytes = b""
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job."""
         await trio.lowlevel.checkpoint()

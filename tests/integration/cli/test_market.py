@@ -75,6 +75,7 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
     assert (channel["free"], channel["receipts"]) == ("500000", 0)
     quote = rowen(developer, "quote", "--provider", place, "--json").document("quote")
     assert [offer["provider"] for offer in quote["offers"]] == [operator]
+    assert quote["offers"][0]["kinds"] == ["chat", "completion"]
 
     said = lines(rowen(developer, "run", "-", "--provider", place, "--max-output", 8, "--json",
                        stdin="Why is the sky blue?"))  # fmt: skip
@@ -87,6 +88,12 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
     assert plain.code == 0, plain.err
     assert plain.out == result["text"] + "\n", "the same seed, the same answer"
     assert "8 tokens (length)" in plain.err
+
+    text = ["Once upon a time", "--completion", "--provider", place, "--max-output", 8]
+    completed = lines(rowen(developer, "run", *text, "--json"))[-1]
+    assert completed["text"].startswith(", the city of New Haven")
+    chatted = lines(rowen(developer, "run", text[0], *text[2:], "--json"))[-1]
+    assert completed["input_units"] < chatted["input_units"], "no template is around it"
 
 
 def check_refusals(developer: Path, place: str) -> None:

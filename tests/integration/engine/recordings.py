@@ -33,6 +33,20 @@ def delta(usage: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     return chunk | ({"usage": usage} if usage is not None else {})
 
 
+def said(
+    text: str, usage: dict[str, Any] | None = None, finish: str | None = None
+) -> dict[str, Any]:
+    """One chunk of a completion."""
+    chunk: dict[str, Any] = {
+        "id": "cmpl-1",
+        "object": "text_completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}],
+    }
+    return chunk | ({"usage": usage} if usage is not None else {})
+
+
 def usage(prompt: int, completion: int, **details: Any) -> dict[str, Any]:
     """What vLLM, SGLang and Ollama call usage."""
     told = {
@@ -57,6 +71,7 @@ class Recording:
         source: What was read, at which version.
         answers: Status and body by method and path.
         chat: Events of its streamed answer "Plum tart", 4 output tokens, 11 input tokens.
+        completion: The same as the completion of a text; empty where there are none.
         context_units: Set by the owner where the engine does not say.
         expected: Model, precision, build and context that follow.
         cached_units: That its usage tells.
@@ -66,6 +81,7 @@ class Recording:
     source: str
     answers: dict[str, Answer] = field(default_factory=dict)
     chat: list[str] = field(default_factory=list)
+    completion: list[str] = field(default_factory=list)
     context_units: int = 0
     expected: tuple[str, str, str, int] = ("", "", "", 0)
     cached_units: int = 0
@@ -87,6 +103,14 @@ VLLM_CHAT = events(
     tail(usage(11, 4, prompt_tokens_details={"cached_tokens": 8})),
 )
 
+VLLM_COMPLETION = events(
+    said("Pl", usage(11, 1)),
+    said("um", usage(11, 2)),
+    said(" tart", usage(11, 3)),
+    said("", usage(11, 4), "stop"),
+    tail(usage(11, 4, prompt_tokens_details={"cached_tokens": 8})),
+)
+
 RECORDINGS = {
     "vllm": Recording(
         kind="vllm",
@@ -104,6 +128,7 @@ RECORDINGS = {
             "POST /wake_up": (200, ""),
         },
         chat=VLLM_CHAT,
+        completion=VLLM_COMPLETION,
         expected=("Qwen/Qwen2.5-7B-Instruct-AWQ", "unknown", "vllm 0.14.0", 32768),
         cached_units=8,
     ),
@@ -126,6 +151,12 @@ RECORDINGS = {
             delta(usage(11, 3), content=" tart"),
             delta(finish_reason="stop"),
             # Without --enable-cache-report the details are null.
+            tail(usage(11, 4, prompt_tokens_details=None, reasoning_tokens=0)),
+        ),
+        completion=events(
+            said("Plum", usage(11, 2)),
+            said(" tart", usage(11, 3)),
+            said("", finish="stop"),
             tail(usage(11, 4, prompt_tokens_details=None, reasoning_tokens=0)),
         ),
         expected=("meta-llama/Llama-3.1-8B", "unknown", "sglang 0.5.4", 8192),
@@ -171,6 +202,7 @@ RECORDINGS = {
             "POST /tokenize": (200, {"count": 11, "max_model_len": 131072, "tokens": [1] * 11}),
         },
         chat=VLLM_CHAT,
+        completion=VLLM_COMPLETION,
         expected=("meta/llama-3.1-8b-instruct", "unknown", "nim 2.0.1", 131072),
         cached_units=8,
     ),
@@ -183,6 +215,7 @@ RECORDINGS = {
             "GET /v1/models": model_list(id="qwen-0.5b", owned_by="organization-owner"),
         },
         chat=VLLM_CHAT,
+        completion=VLLM_COMPLETION,
         context_units=4096,
         expected=("qwen-0.5b", "unknown", "ray serve llm", 4096),
         cached_units=8,

@@ -20,6 +20,7 @@ class Replay:
         answers: Status and body by method and path; what is not there is 404.
         chat: Writes of a streamed chat completion.
         chat_status: Of that answer.
+        completion: Writes of a streamed completion; empty for a server that has none.
         hangs: Whether the stream stays open after its last write.
         asked: Method, path, decoded body and bearer key of every request.
         left: Set when a client closed a stream that was still open.
@@ -30,6 +31,7 @@ class Replay:
         self.answers = dict(answers)
         self.chat = list(chat)
         self.chat_status = 200
+        self.completion: list[str] = []
         self.hangs = False
         self.asked: list[tuple[str, Any, str]] = []
         self.left = trio.Event()
@@ -47,14 +49,23 @@ class Replay:
             body = json.loads(raw) if raw else None
             self.asked.append((name, body, key))
             if name == "POST /v1/chat/completions":
-                await self._stream(connection, stream)
+                await self._stream(connection, stream, self.chat)
+                return
+            if name == "POST /v1/completions" and self.completion:
+                if body.get("stream"):
+                    await self._stream(connection, stream, self.completion)
+                else:
+                    # Whether there are completions at all is asked without a stream.
+                    await self._send(connection, stream, 200, [b'{"choices":[{"text":"3"}]}'])
                 return
             status, said = self.answers.get(name, (404, {"error": {"message": "Not Found"}}))
             data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
             await self._send(connection, stream, status, [data])
 
-    async def _stream(self, connection: h11.Connection, stream: trio.SocketStream) -> None:
-        writes = [part.encode() for part in self.chat]
+    async def _stream(
+        self, connection: h11.Connection, stream: trio.SocketStream, parts: list[str]
+    ) -> None:
+        writes = [part.encode() for part in parts]
         if self.hangs:
             await self._send(connection, stream, self.chat_status, writes, is_whole=False)
             # Reset, if something we sent was unread when it left.
@@ -100,9 +111,12 @@ class Replay:
 
 
 @asynccontextmanager
-async def replay(answers: dict[str, Answer], chat: list[str]) -> AsyncIterator[Replay]:
+async def replay(
+    answers: dict[str, Answer], chat: list[str], completion: list[str]
+) -> AsyncIterator[Replay]:
     """A server that plays a recording."""
     server = Replay(answers, chat)
+    server.completion = list(completion)
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(trio.serve_tcp, server.serve, 0)
         port = listeners[0].socket.getsockname()[1]

@@ -16,7 +16,7 @@ from rowen.engine.llama import open_llama
 from rowen.engine.models import SMOLLM2
 from rowen.engine.opening import open_http
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, JobInput, Kind, Message
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 
 Open = Callable[..., AbstractAsyncContextManager[Engine]]
@@ -72,7 +72,7 @@ def chat(
 
 
 async def run(
-    engine: Engine, job: ChatInput, output_units_max: int = 24
+    engine: Engine, job: JobInput, output_units_max: int = 24
 ) -> tuple[list[Piece], Finished]:
     """Runs a job to its end and checks what holds of every job."""
     with trio.fail_after(PATIENCE_S):
@@ -146,6 +146,27 @@ async def test_an_unfinished_answer_is_continued_where_it_was_cut(open_engine: O
             # What was paid for as output is paid for as input now; nothing is counted twice.
             assert rest_end.input_units - end.input_units == cut
             assert rest_end.output_units == end.output_units - cut
+
+
+async def test_a_text_is_gone_on_with_as_it_is(open_engine: Open) -> None:
+    """No template is put around it, and more of it is gone on with in the same way."""
+    async with open_engine() as engine:
+        assert engine.info.kinds == (Kind.CHAT, Kind.COMPLETION)
+        prompt = "Once upon a time"
+        job = CompletionInput(prompt)
+        bare_units = await engine.count_input(job)
+        assert bare_units < await engine.count_input(chat(prompt))
+        whole, end = await run(engine, job)
+        assert end.input_units == bare_units
+        for cut in range(0, len(whole) - 1, 5):
+            begun = text(whole[:cut])
+            rest, rest_end = await run(engine, CompletionInput(prompt + begun), 24 - cut)
+            assert begun + text(rest) == text(whole), f"cut after {cut} pieces"
+            assert rest_end.input_units - end.input_units == cut
+        stop = text(whole)[9:12]
+        stopped, end = await run(engine, CompletionInput(prompt, stop=(stop,)))
+        assert end.finish is Finish.STOP
+        assert text(stopped) == text(whole)[: text(whole).index(stop)]
 
 
 async def test_leaving_a_job_early_frees_its_slot(open_engine: Open) -> None:

@@ -17,7 +17,7 @@ from rowen.engine.dialects import DIALECTS
 from rowen.engine.openai_http import HttpEngine
 from rowen.engine.opening import HttpSpec, open_http
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, JobInput, Kind, Message
 
 PATIENCE_S = 60
 VLLM = RECORDINGS["vllm"]
@@ -47,13 +47,14 @@ async def attached(
     recording: Recording, **answers: Any
 ) -> AsyncIterator[tuple[HttpEngine, Replay]]:
     """The adapter before a played engine."""
-    async with replay({**recording.answers, **answers}, recording.chat) as server:
+    played = replay({**recording.answers, **answers}, recording.chat, recording.completion)
+    async with played as server:
         with trio.fail_after(PATIENCE_S):
             async with open_http(spec_of(recording, server.url)) as engine:
                 yield engine, server
 
 
-async def run(engine: HttpEngine, job: ChatInput, units: int = 20) -> tuple[str, int, Finished]:
+async def run(engine: HttpEngine, job: JobInput, units: int = 20) -> tuple[str, int, Finished]:
     async with engine.generate(job, units, tenant=b"t") as items:
         *pieces, end = [item async for item in items]
     assert isinstance(end, Finished)
@@ -93,6 +94,39 @@ async def test_an_answer_is_read_and_counted_to_the_token(recording: Recording) 
         assert sent["stream_options"]["include_usage"] is True
         assert (sent["max_tokens"], sent["temperature"], sent["top_p"]) == (20, 0.5, 0.9)
         assert (sent["seed"], sent["stop"]) == (7, ["!"])
+
+
+async def test_a_text_is_gone_on_with_where_the_engine_does_that(recording: Recording) -> None:
+    """As it is: no template, no turns. Ollama would put its template around it."""
+    job = CompletionInput("Name a", temperature=0.5, top_p=0.9, seed=7, stop=("!",))
+    async with attached(recording) as (engine, server):
+        if recording.kind == "ollama":
+            assert engine.info.kinds == (Kind.CHAT,)
+            assert not server.bodies("/v1/completions")
+            with pytest.raises(UserError, match="not asked for completion"):
+                await engine.count_input(job)
+            return
+        assert engine.info.kinds == (Kind.CHAT, Kind.COMPLETION)
+        assert await engine.count_input(job) == 11
+        for counted in server.bodies("/tokenize"):
+            assert counted["prompt"] == "Name a"
+        text, units, end = await run(engine, job)
+        assert (text, units) == ("Plum tart", 4)
+        assert end == Finished(Finish.STOP, 11, recording.cached_units, 4)
+        sent = server.bodies("/v1/completions")[-1]
+        assert (sent["prompt"], "messages" in sent) == ("Name a", False)
+        assert (sent["max_tokens"], sent["temperature"], sent["top_p"]) == (20, 0.5, 0.9)
+        assert (sent["seed"], sent["stop"], len(sent["cache_salt"])) == (7, ["!"], 64)
+        assert "continue_final_message" not in sent
+
+
+async def test_an_engine_without_completions_does_not_offer_them() -> None:
+    async with attached(replace(VLLM, completion=[])) as (engine, server):
+        assert engine.info.kinds == (Kind.CHAT,)
+        server.answers["POST /v1/completions"] = (501, {"error": {"message": "not here"}})
+        with pytest.raises(UserError, match="not asked for completion"):
+            async with engine.generate(CompletionInput("Name a"), 5):
+                pass
 
 
 async def test_clients_do_not_share_a_prefix_cache_where_the_engine_can_part_them(

@@ -20,7 +20,7 @@ from rowen.engine.llama import LlamaEngine, open_llama
 from rowen.engine.llama_server import BATCH_UNITS
 from rowen.engine.models import SMOLLM2
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, Kind, Message
 
 PATIENCE_S = 60
 
@@ -108,6 +108,7 @@ async def test_the_offer_names_what_runs(model_file: Path) -> None:
             build=engine.info.build,
             context_units=512,
             concurrency=1,
+            kinds=(Kind.CHAT, Kind.COMPLETION),
         )
 
 
@@ -257,7 +258,13 @@ async def loaded(server: FakeServer, client: httpx.AsyncClient) -> LlamaEngine:
 
 
 INFO = EngineInfo(
-    model="m", precision="p", weights_digest=bytes(32), build="b", context_units=9, concurrency=1
+    model="m",
+    precision="p",
+    weights_digest=bytes(32),
+    build="b",
+    context_units=9,
+    concurrency=1,
+    kinds=(Kind.CHAT,),
 )
 PLUM = b'{"choices":[{"text":"Plum"}],"timings":{"predicted_n":1}}'
 

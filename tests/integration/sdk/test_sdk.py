@@ -19,14 +19,14 @@ from rowen.config import ChainConfig, ClientConfig, Config
 from rowen.home import Home
 from rowen.p2p.host import open_network
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import Finish
+from rowen.protocol.jobs import CompletionInput, Finish
 from rowen.protocol.signing import Key
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.stock import Ware
 from rowen.provider.till import now_ms
 from rowen.store.journal import open_journal
-from rowen.testing.engine import SCRIPTED, ScriptedEngine
+from rowen.testing.engine import SCRIPTED, ScriptedEngine, seeded_answer
 
 PASSWORD = "correct horse"
 LIGHT_SCRYPT = 2
@@ -123,6 +123,12 @@ async def test_a_program_without_trio_buys_through_the_same_client(tmp_path: Pat
             assert silent == []
             whole = client.chat([{"role": "user", "content": "hello"}], model=SCRIPTED.model).read()
             assert whole
+            completed = client.complete("hello", model=SCRIPTED.model, max_output=5)
+            assert (
+                completed.read() == seeded_answer(CompletionInput("hello"))[: len(completed.text)]
+            )
+            assert completed.receipt is not None
+            assert completed.receipt.output_units == 5
             with client.chat("hello again", model=SCRIPTED.model) as answer:
                 for _ in answer:
                     break

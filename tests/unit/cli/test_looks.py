@@ -88,8 +88,8 @@ def test_a_key_in_an_rpc_url_is_not_shown() -> None:
 
 def test_a_prompt_is_in_no_repr() -> None:
     question = Question(
-        prompt="my secret", model="m", max_cost="", max_output=1, temperature=0, seed=0,
-        providers=(),
+        prompt="my secret", is_completion=False, model="m", max_cost="", max_output=1,
+        temperature=0, seed=0, providers=(),
     )  # fmt: skip
     assert "secret" not in repr(question)
 

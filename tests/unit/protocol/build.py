@@ -109,6 +109,7 @@ def variant(**changes: Any) -> Variant:
         "weights_digest": b"\x16" * 32,
         "build": "llama.cpp b1",
         "context_units": 200,
+        "kinds": ("chat", "completion"),
         "output_units_max": 150,
         "price_input": MILLION,
         "price_cached": MILLION,

@@ -20,11 +20,13 @@ from rowen.protocol.admission import (
     INPUT_UNIT_BYTES_MAX,
     RECEIPTS_UNPAID_MAX,
     admit,
+    check_kind,
     check_order,
     check_worth_reading,
     input_hash,
 )
 from rowen.protocol.errors import PeerError, Reason, Refused
+from rowen.protocol.jobs import Kind
 from rowen.protocol.metering import Reading
 from rowen.protocol.seller_billing import Meter
 from rowen.protocol.seller_channel import Job, SellerChannel
@@ -272,6 +274,7 @@ def test_salt_and_input_are_both_committed_to() -> None:
 def test_every_reason_of_the_core_is_reached_here() -> None:
     """The rest are the shell's: it alone sees chain, engine, queue and owner."""
     here = {reason for _, _, reason in BOUNDARIES.values()} | {
+        Reason.UNKNOWN_KIND,
         Reason.CHANNEL_STOPPED,
         Reason.CHANNEL_BUSY,
         Reason.INPUT_MISMATCH,
@@ -296,6 +299,14 @@ def test_an_input_is_read_up_to_the_bytes_its_context_can_hold() -> None:
     with pytest.raises(Refused) as caught:
         worth_reading(input_bytes=bytes_max + 1)
     assert caught.value.reason is Reason.INPUT_TOO_LONG
+
+
+def test_a_variant_does_the_work_it_is_sold_for_and_no_other() -> None:
+    writer = variant(kinds=("completion",))
+    check_kind(writer, Kind.COMPLETION)
+    with pytest.raises(Refused, match="sold here for completion, not for chat") as caught:
+        check_kind(writer, Kind.CHAT)
+    assert caught.value.reason is Reason.UNKNOWN_KIND
 
 
 def test_what_cannot_be_admitted_whatever_the_input_is_not_worth_reading() -> None:

@@ -16,7 +16,7 @@ from tests.unit.protocol.build import DOMAIN, OPERATOR, buyer_channel, order
 from rowen.protocol import buyer
 from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer_channel import BuyerChannel, JobState
-from rowen.protocol.buyer_checks import input_units_bound
+from rowen.protocol.buyer_checks import input_units_bound, input_units_least
 from rowen.protocol.buyer_events import (
     CaughtUp,
     DeadlinePassed,
@@ -28,7 +28,7 @@ from rowen.protocol.buyer_events import (
     UserCancelled,
 )
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, Message
 from rowen.protocol.statements import Receipt, Status
 
 JOB = order().job_id
@@ -417,6 +417,8 @@ def test_a_provider_that_counts_impossible_input_is_left_before_it_works() -> No
 def test_the_bound_on_input_counts_bytes_and_templates() -> None:
     asked = ChatInput((Message("user", "é" * 100), Message("assistant", "")))
     assert input_units_bound(asked) == 200 + 2 * 16 + 64
+    assert input_units_bound(CompletionInput("é" * 100)) == 200 + 64
+    assert [input_units_least(said) for said in (asked, CompletionInput("x"))] == [2, 1]
 
 
 # --- recovery

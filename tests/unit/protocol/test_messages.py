@@ -17,7 +17,7 @@ from tests.unit.protocol import build
 
 from rowen.protocol import messages, offers
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, Kind, Message, kind_of
 from rowen.protocol.messages import (
     Accepted,
     Attach,
@@ -33,6 +33,10 @@ from rowen.protocol.messages import (
 )
 
 EXAMPLES = example_messages()
+INPUTS: list[JobInput] = [
+    INPUT,
+    CompletionInput("Once upon a time", temperature=0.5, seed=7, stop=("\n\n",)),
+]
 FROM_PROVIDER = (Hello, Attached, Accepted, No, Chunk, Bill)
 SECOND_S, MEBIBYTE = 1.0, 1 << 20
 
@@ -80,10 +84,20 @@ def test_msgpack_makes_and_reads_the_same_bytes(message: Any) -> None:
     assert msgpack.packb(plain(message)) == raw
 
 
-def test_msgpack_makes_and_reads_the_same_input() -> None:
-    raw = messages.encode_input(INPUT)
-    assert msgpack.packb(plain(INPUT)) == raw
-    assert messages.decode_input(raw) == INPUT
+@pytest.mark.parametrize("job_input", INPUTS, ids=kind_of)
+def test_msgpack_makes_and_reads_the_same_input(job_input: JobInput) -> None:
+    raw = messages.encode_input(job_input)
+    assert msgpack.packb(plain(job_input)) == raw
+    assert messages.decode_input(raw) == job_input
+
+
+def test_an_input_says_its_kind() -> None:
+    """So its hash in the order binds the kind, too: the same fields of another kind differ."""
+    assert [kind_of(job_input) for job_input in INPUTS] == list(Kind)
+    renamed = plain(CompletionInput("x")) | {"t": "chat"}
+    for wrong in (renamed, plain(INPUT) | {"t": "dream"}, plain(CompletionInput("x")) | {"t": 1}):
+        with pytest.raises(PeerError):
+            messages.decode_input(msgpack.packb(wrong))
 
 
 @EACH
@@ -211,7 +225,10 @@ def test_a_job_input_holds_only_what_is_listed(field: str, value: Any) -> None:
 
 
 TURN = Message("user", "x")
-ABSURD: dict[str, ChatInput] = {
+ABSURD: dict[str, JobInput] = {
+    "nothing to go on with": CompletionInput(""),
+    "a text too long": CompletionInput("x" * (512 * 1024 + 1)),
+    "a completion with too much heat": CompletionInput("x", temperature=2.1),
     "a seed that is too large": ChatInput((TURN,), seed=2**32 - 1),
     "a seed beyond MessagePack": ChatInput((TURN,), seed=2**70),
     "a negative seed": ChatInput((TURN,), seed=-1),
@@ -230,7 +247,7 @@ ABSURD: dict[str, ChatInput] = {
 
 
 @pytest.mark.parametrize("absurd", ABSURD.values(), ids=ABSURD)
-def test_what_no_provider_could_read_is_not_encoded(absurd: ChatInput) -> None:
+def test_what_no_provider_could_read_is_not_encoded(absurd: JobInput) -> None:
     """Once it is signed and kept, the client itself could not read its journal again."""
     with pytest.raises(UserError):
         messages.encode_input(absurd)

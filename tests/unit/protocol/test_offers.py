@@ -26,6 +26,7 @@ def sold(**changes: Any) -> MarketOffer:
         first.weights_digest,
         first.build,
         first.context_units,
+        first.kinds,
     )
     fields: dict[str, Any] = {
         "provider": OPERATOR.address,
@@ -150,6 +151,9 @@ VARIANT = content()["variants"][0]
         content(variants=[VARIANT | {"model": "m" * 129}]),
         content(variants=[VARIANT | {"weights_digest": b"\x01" * 31}]),
         content(variants=[VARIANT | {"more": 1}]),
+        content(variants=[VARIANT | {"kinds": []}]),
+        content(variants=[VARIANT | {"kinds": ["chat"] * 9}]),
+        content(variants=[VARIANT | {"kinds": ["k" * 33]}]),
         content(more=1),
         [],
         None,
@@ -168,17 +172,24 @@ def test_the_variant_id_is_made_by_the_reader() -> None:
     assert variant.id != sold().variants[0].id
 
 
-@pytest.mark.parametrize("at", range(5))
+def test_work_of_a_kind_unknown_here_does_not_hide_the_rest() -> None:
+    """A newer provider may do what this client cannot ask for yet."""
+    newer = content(variants=[VARIANT | {"kinds": ["chat", "dreaming"]}])
+    (variant,) = read(with_content(msgpack.packb(newer))).variants
+    assert variant.kinds == ("chat", "dreaming")
+
+
+@pytest.mark.parametrize("at", range(6))
 def test_every_part_of_a_product_is_in_its_id(at: int) -> None:
-    parts: list[Any] = ["m", "q4", b"\x01" * 32, "b", 10]
-    others: list[Any] = ["n", "q5", b"\x02" * 32, "c", 11]
+    parts: list[Any] = ["m", "q4", b"\x01" * 32, "b", 10, ("chat",)]
+    others: list[Any] = ["n", "q5", b"\x02" * 32, "c", 11, ("chat", "ocr")]
     changed = [*parts[:at], others[at], *parts[at + 1 :]]
     assert offers.variant_id(*parts) != offers.variant_id(*changed)
 
 
 def test_a_products_name_cannot_flow_into_the_next_part() -> None:
-    assert offers.variant_id("ab", "c", b"\x01" * 32, "", 1) != offers.variant_id(
-        "a", "bc", b"\x01" * 32, "", 1
+    assert offers.variant_id("ab", "c", b"\x01" * 32, "", 1, ()) != offers.variant_id(
+        "a", "bc", b"\x01" * 32, "", 1, ()
     )
 
 

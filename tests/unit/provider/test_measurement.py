@@ -60,8 +60,8 @@ MEASURED = Measurement(
 def variant(price_input: int, price_output: int) -> Variant:
     return Variant(
         id=ID, model="m", precision="q4_1", weights_digest=bytes(32), build="b",
-        context_units=1, output_units_max=1, price_input=price_input, price_cached=0,
-        price_output=price_output, price_request=0,
+        context_units=1, kinds=("chat",), output_units_max=1, price_input=price_input,
+        price_cached=0, price_output=price_output, price_request=0,
     )  # fmt: skip
 
 

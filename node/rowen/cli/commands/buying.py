@@ -45,11 +45,16 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="A question; - reads stdin.")],
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT", help="A question, or a text; - reads stdin.")
+    ],
     model: Annotated[str, typer.Option(help="Name in the offers.")] = MODEL,
     max_cost: Annotated[
         str, typer.Option(metavar="USD", help="Never pay more. [client.max_cost]")
     ] = "",
+    completion: Annotated[
+        bool, typer.Option("--completion", help="Go on with the text as it is, as no chat.")
+    ] = False,
     max_output: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
@@ -64,6 +69,7 @@ def run(
 
     question = Question(
         prompt=prompt,
+        is_completion=completion,
         model=model,
         max_cost=max_cost,
         max_output=max_output,
