@@ -29,6 +29,7 @@ from rowen.protocol.seller_billing import Meter
 from rowen.protocol.seller_channel import JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Status, Voucher
+from rowen.store.base import JobReplayed
 
 DOMAIN = Domain(31337, b"\xe5" * 20)
 PROVIDER = Key(b"\x01" * 32)
@@ -223,10 +224,12 @@ class Provider:
                 order,
                 terms=self.terms,
                 view=self.view,
-                is_job_used=order.job_id in self.seen,
                 input_units=script.input_units,
                 now_ms=self.now_ms,
             )
+            if order.job_id in self.seen:
+                # Said by the journal, which this is in place of.
+                raise JobReplayed(order.job_id)
         except Refused as no:
             self.say(messages.No(order.job_id, no.reason.value, no.detail[:512], no.retry_ms))
             return

@@ -93,7 +93,6 @@ def check_worth_reading(
         order,
         terms=terms,
         view=view,
-        is_job_used=order.job_id in state.jobs,
         input_units=0,
         now_ms=now_ms,
     )
@@ -123,18 +122,18 @@ def admit(
     *,
     terms: Terms,
     view: ChannelView | None,
-    is_job_used: bool,
     input_units: int,
     now_ms: int,
 ) -> Job:
-    """The job to start, if every condition holds.
+    """The job to start, if every condition holds that can be told from this channel.
+
+    One cannot: only the journal knows every job id ever taken, and refuses to keep one twice.
 
     Args:
         state: The channel.
         order: Signed by the channel's session key, see ``check_order``.
         terms: The provider's.
         view: The channel on chain, confirmed; None when there is none.
-        is_job_used: Whether this provider saw the job id before, in any channel.
         input_units: Prompt tokens as the engine counts them.
         now_ms: Unix time.
 
@@ -143,7 +142,7 @@ def admit(
     """
     if state.stopped:
         raise Refused(Reason.CHANNEL_STOPPED, state.stopped)
-    if is_job_used:
+    if order.job_id in state.jobs:
         raise Refused(Reason.JOB_REPLAYED, f"job 0x{order.job_id.hex()} was ordered before")
     if order.deadline_ms <= now_ms:
         raise Refused(Reason.DEADLINE_PASSED, f"deadline {order.deadline_ms} is not after {now_ms}")

@@ -202,7 +202,6 @@ class Conversation:
         except Unavailable as error:
             retry_ms = shop.settings.caps.engine_retry_ms
             raise Refused(Reason.ENGINE_DOWN, "the engine does not answer", retry_ms) from error
-        is_known = await shop.journal.is_job_known(order.job_id)
         # Waiting for a place may have taken a while, and the chain may have moved.
         view = await shop.books.view(account.state.channel_id)
 
@@ -214,7 +213,6 @@ class Conversation:
                 order,
                 terms=shop.terms,
                 view=view,
-                is_job_used=is_known,
                 input_units=input_units,
                 now_ms=shop.now_ms(),
             )

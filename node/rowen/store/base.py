@@ -264,10 +264,6 @@ class Journal(Protocol):
         """One channel, or None when it was never opened."""
         ...
 
-    async def is_job_known(self, job_id: bytes) -> bool:
-        """Whether we, as seller, kept an order with this job id on any channel."""
-        ...
-
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
         """The receipts numbered ``receipt_count`` and up, to send again after a reconnect."""
         ...

@@ -72,10 +72,6 @@ class SqliteJournal:
             return None
         return await self._read(self._reader.channel, channel_id)
 
-    async def is_job_known(self, job_id: bytes) -> bool:
-        """See ``Journal``."""
-        return await self._read(self._reader.is_job_known, job_id, "seller")
-
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
         """See ``Journal``."""
         if not self._is_kept(channel_id):

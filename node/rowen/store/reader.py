@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, bindparam, select
+from sqlalchemy import Connection, Engine, Select, Table, select
 
 from rowen.store import schema
 from rowen.store.base import (
@@ -14,15 +14,13 @@ from rowen.store.base import (
     JournalCorrupt,
     OrderKept,
     ReceiptKept,
-    Role,
     StoredChannel,
     VoucherKept,
 )
 from rowen.store.database import disk_errors
-from rowen.store.heads import Head, JobKey
+from rowen.store.heads import Head
 from rowen.store.rows import (
     attempt_of_row,
-    channel_of_job,
     head_of_row,
     note_of_row,
     order_of_row,
@@ -33,13 +31,6 @@ from rowen.store.sealing import Vault, corrupt
 from rowen.store.transactions import AttemptIndex, AttemptKept
 
 PAGE_ROWS = 256
-
-# Asked once a job, so not composed anew each time.
-_FIND_JOB = (
-    select(schema.ORDERS)
-    .where(*(schema.ORDERS.c[name] == bindparam(name) for name in ("job_id", "role")))
-    .limit(1)
-)
 
 E = TypeVar("E")
 OfRow = Callable[[Sequence[Any], Vault], tuple[int, E]]
@@ -143,15 +134,6 @@ class Reader:
         _, entry = voucher_of_row(row, self._vault)
         _check_newest(entry, head)
         return entry
-
-    def is_job_known(self, job_id: bytes, role: Role) -> bool:
-        """Whether an order with this job id is kept on any channel of that side."""
-        with self._snapshot() as connection:
-            row = connection.execute(_FIND_JOB, {"job_id": job_id, "role": role}).first()
-        if row is None:
-            return False
-        channel_of_job(row, JobKey(job_id, role, row.provider), self._vault)
-        return True
 
     # --- pages ----------------------------------------------------------------------------
 

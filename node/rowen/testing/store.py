@@ -148,11 +148,6 @@ class FakeJournal:
         head = self._disk._heads.get(channel_id)
         return None if head is None else self._channel(head)
 
-    async def is_job_known(self, job_id: bytes) -> bool:
-        """See ``Journal``."""
-        await self._begin_reading()
-        return any(key.job_id == job_id and key.role == "seller" for key in self._disk._jobs)
-
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
         """See ``Journal``."""
         await self._begin_reading()

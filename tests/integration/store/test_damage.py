@@ -12,10 +12,19 @@ from tests.integration.store.entries import KEY, a_whole_channel, named, opened,
 
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.errors import UserError
-from rowen.store.base import JournalCorrupt, JournalFailed, Role
+from rowen.store.base import JobReplayed, JournalCorrupt, JournalFailed, OrderKept, Role
 from rowen.store.journal import SqliteJournal, open_journal
 
 ROLES: tuple[Role, Role] = ("seller", "buyer")
+
+
+async def is_taken(journal: SqliteJournal, order: OrderKept) -> bool:
+    """Whether the order is refused a second time, which writes nothing."""
+    try:
+        await journal.append(order)
+    except JobReplayed:
+        return True
+    return False
 
 
 async def contents(journal: SqliteJournal) -> list[object]:
@@ -31,7 +40,7 @@ async def contents(journal: SqliteJournal) -> list[object]:
             told.append([entry async for entry in journal.orders_of(key)])
             told.append([entry async for entry in journal.receipts_of(key)])
             told.append([entry async for entry in journal.vouchers_of(key)])
-            told.append([await journal.is_job_known(entry.job_id) for entry in channel.orders])
+            told.append([await is_taken(journal, entry) for entry in channel.orders])
     log = journal.transactions(1, Attempt, Outcome)
     told += [await log.attempts(named("sender", 20), f"lock-{n}") for n in range(3)]
     return told

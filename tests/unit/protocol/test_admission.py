@@ -39,7 +39,6 @@ def admitted(state: SellerChannel | None = None, **changes: Any) -> Job:
         "order": order(),
         "terms": terms(),
         "view": view(),
-        "is_job_used": False,
         "input_units": 5,
         "now_ms": NOW_MS,
     }
@@ -141,7 +140,6 @@ BOUNDARIES: dict[str, tuple[Any, Any, Reason]] = {
         {"view": view(unlock_at_s=1)},
         Reason.CHANNEL_UNLOCKING,
     ),
-    "job id": ({"is_job_used": False}, {"is_job_used": True}, Reason.JOB_REPLAYED),
     "credit": ({"input_units": 40}, {"input_units": 41}, Reason.CREDIT_EXCEEDED),
 }
 
@@ -151,6 +149,12 @@ def test_the_last_good_value_is_taken_and_the_next_refused(what: str) -> None:
     taken, not_taken, reason = BOUNDARIES[what]
     admitted(**taken)
     assert refused(**not_taken).reason is reason
+
+
+def test_a_job_that_is_open_is_not_taken_again() -> None:
+    """Threat 1: before the engine reads its input; of those that ended the journal knows."""
+    no = refused(running(1), order=order(job_id=b"\x01" * 32))
+    assert no.reason is Reason.JOB_REPLAYED
 
 
 def test_a_stopped_channel_takes_no_jobs() -> None:
@@ -278,6 +282,7 @@ def test_every_reason_of_the_core_is_reached_here() -> None:
         Reason.CHANNEL_STOPPED,
         Reason.CHANNEL_BUSY,
         Reason.INPUT_MISMATCH,
+        Reason.JOB_REPLAYED,
     }
     shells = {
         Reason.CHAIN_STALE,
