@@ -20,16 +20,8 @@ from rowen.protocol.jobs import Finish, JobInput
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt
-from rowen.store.base import (
-    ChannelStopped,
-    DisputeKept,
-    Entry,
-    JobDropped,
-    Journal,
-    OrderKept,
-    ReceiptKept,
-    VoucherKept,
-)
+from rowen.store.base import DisputeKept, Entry, JobDropped, Journal, OrderKept
+from rowen.store.keeping import Keeper
 
 NO_SESSION = "no session with the provider"
 
@@ -49,16 +41,15 @@ class Account:
         journal: Journal,
         key: Key,
         voucher: Signed | None = None,
+        settled_count: int = 0,
     ) -> None:
         self.state = state
         self.voucher = voucher
-        self._journal = journal
+        self._keeper = Keeper(journal, state.channel_id, settled_count)
         self._key = key
         self._lock = trio.Lock()
         self._session: Session | None = None
         self._inboxes: dict[bytes, Inbox] = {}
-        self._segments: dict[bytes, list[str]] = {}
-        self._halted = ""
 
     # --- session
 
@@ -125,7 +116,7 @@ class Account:
                 attach settles it.
         """
         async with self._lock:
-            self._check_halted()
+            self._keeper.check()
             if self._session is None:
                 # An order that cannot be sent would still hold its part of the deposit.
                 raise Unavailable(NO_SESSION)
@@ -143,7 +134,7 @@ class Account:
                 input_units_max=bound,
                 started_at_ms=now_ms,
             )
-            await self._keep(kept)
+            await self._keeper.keep(kept)
             self.state = state
             inbox = self._inboxes[order.job_id] = Inbox()
             await self._send(messages.Submit(signed, salt, encoded))
@@ -201,7 +192,7 @@ class Account:
             return
         await self.apply(on.ProviderRefused(said.job))
         async with self._lock:
-            await self._keep(self._dropped(said.job, str(no)))
+            await self._keeper.keep(self._dropped(said.job, str(no)))
         if inbox := self._inboxes.pop(said.job, None):
             inbox.put(Failed(no, is_settled=True))
 
@@ -215,17 +206,19 @@ class Account:
             Unavailable: The journal or the session failed.
         """
         async with self._lock:
-            self._check_halted()
+            self._keeper.check()
             state, effects = buyer.step(self.state, event)
             entries: list[Entry] = []
             said: list[messages.FromClient] = []
             voucher = self.voucher
             for effect in effects:
                 if isinstance(effect, on.Deliver):
-                    self._segments.setdefault(effect.job, []).append(effect.text)
+                    self._keeper.delivered(effect.job, effect.text)
                 elif isinstance(effect, on.Pay) and bill is not None:
                     voucher = seal(effect.voucher, state.domain, self._key)
                     entries += self._paid(effect, bill, voucher)
+                    if state.is_settled():
+                        entries += self._keeper.settled(state.log, voucher)
                     said.append(messages.Pay(voucher))
                 elif isinstance(effect, on.SendCancel):
                     said.append(messages.Cancel(effect.job))
@@ -234,7 +227,7 @@ class Account:
                     said.append(messages.Disputed(effect.receipt.sequence, effect.detail))
                 elif isinstance(effect, on.Ended) and effect.receipt is None:
                     entries.append(self._dropped(effect.job, effect.detail))
-            await self._keep(*entries)
+            await self._keeper.keep(*entries)
             self.state, self.voucher = state, voucher
             try:
                 await self._send(*said)
@@ -260,23 +253,10 @@ class Account:
                 inbox.put(Failed(disputed, is_settled=True))
 
     def _paid(self, effect: on.Pay, bill: messages.Bill, voucher: Signed) -> list[Entry]:
-        text = "".join(self._segments.pop(effect.job, ()))
+        keeper = self._keeper
         return [
-            ReceiptKept(
-                channel_id=self.state.channel_id,
-                sequence=effect.receipt.sequence,
-                job_id=effect.job,
-                receipt=bill.receipt,
-                text=text,
-                finish=bill.finish,
-                detail=bill.detail,
-            ),
-            VoucherKept(
-                channel_id=self.state.channel_id,
-                receipt_count=effect.voucher.receipt_count,
-                total=effect.voucher.total,
-                voucher=voucher,
-            ),
+            keeper.receipt(effect.job, effect.receipt, bill.receipt, bill.finish, bill.detail),
+            keeper.voucher(effect.voucher, voucher),
         ]
 
     def _disputed(self, effect: on.Dispute, bill: messages.Bill, why: str) -> list[Entry]:
@@ -287,22 +267,11 @@ class Account:
                 receipt=bill.receipt,
                 detail=effect.detail,
             ),
-            ChannelStopped(channel_id=self.state.channel_id, detail=why),
+            self._keeper.stopped(why),
         ]
 
     def _dropped(self, job_id: bytes, detail: str) -> JobDropped:
         return JobDropped(channel_id=self.state.channel_id, job_id=job_id, detail=detail)
-
-    async def _keep(self, *entries: Entry) -> None:
-        if not entries:
-            return
-        # A cancelled write may or may not be on disk; memory must not guess.
-        with trio.CancelScope(shield=True):
-            try:
-                await self._journal.append(*entries)
-            except Unavailable as error:
-                self._halted = str(error)
-                raise
 
     async def _send(self, *said: messages.FromClient) -> None:
         if not said:
@@ -313,7 +282,3 @@ class Account:
         # bounds how long this takes.
         with trio.CancelScope(shield=True):
             await self._session.send(*map(messages.encode, said))
-
-    def _check_halted(self) -> None:
-        if self._halted:
-            raise Unavailable(f"this channel is halted: {self._halted}")

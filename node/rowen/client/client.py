@@ -385,27 +385,30 @@ class Client:
         if account is not None:
             account.funded(view.locked)
             return account
-        stored = await self._journal.channel(key.id)
-        if view.locked == 0 and stored is None:
+        kept = {each.channel_id for each in await self._journal.openings("buyer")}
+        if view.locked == 0 and key.id not in kept:
             raise UserError(
                 f"no channel with provider {format_address(provider)}: open one with "
                 f"`rowen channel open {format_address(provider)} AMOUNT`"
             )
-        if stored is None:
-            opened = ChannelOpened(
-                channel_id=key.id,
-                role="buyer",
-                chain_id=self._domain.chain_id,
-                escrow=self._domain.escrow,
-                payer=key.payer,
-                provider=provider,
-                signer=key.signer,
-            )
-            await self._journal.append(opened)
-            stored = await self._journal.channel(key.id)
-            assert stored is not None
-        state, voucher = replay(stored, view.locked)
-        account = Account(state, journal=self._journal, key=self._key, voucher=voucher)
+        opened = ChannelOpened(
+            channel_id=key.id,
+            role="buyer",
+            chain_id=self._domain.chain_id,
+            escrow=self._domain.escrow,
+            payer=key.payer,
+            provider=provider,
+            signer=key.signer,
+        )
+        await self._journal.append(opened)
+        replayed = await replay(self._journal, opened, view.locked)
+        account = Account(
+            replayed.state,
+            journal=self._journal,
+            key=self._key,
+            voucher=replayed.voucher,
+            settled_count=replayed.settled_count,
+        )
         self._accounts[key.id] = account
         return account
 

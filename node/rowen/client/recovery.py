@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from rowen.protocol import buyer
@@ -13,26 +15,43 @@ from rowen.protocol.jobs import Finish
 from rowen.protocol.messages import Signed, decode_input, open_signed
 from rowen.protocol.statements import AMOUNT_MAX, Order, Receipt
 from rowen.store.base import (
+    ChannelOpened,
     ChannelStopped,
     JobDropped,
+    Journal,
+    LogSettled,
     OrderKept,
     ReceiptKept,
-    StoredChannel,
     VoucherKept,
 )
 
 
-def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | None]:
-    """The channel as it stood when the last entry became durable, and its newest voucher.
+class Replayed(NamedTuple):
+    """A channel as it stood when its last entry became durable.
+
+    Attributes:
+        state: The buyer's.
+        voucher: The newest.
+        settled_count: Receipts of the newest ``LogSettled``.
+    """
+
+    state: BuyerChannel
+    voucher: Signed | None
+    settled_count: int
+
+
+async def replay(journal: Journal, opened: ChannelOpened, locked: int) -> Replayed:
+    """Rebuilds a channel.
 
     Args:
-        stored: What was kept.
+        journal: Where it is kept.
+        opened: Its first entry.
         locked: Token units locked on chain now.
 
     Raises:
         ValueError: The journal contradicts itself.
+        Unavailable: The journal failed.
     """
-    opened = stored.opened
     # What fitted the deposit then may not fit what is left of it now.
     state = BuyerChannel(
         domain=Domain(opened.chain_id, opened.escrow),
@@ -42,8 +61,12 @@ def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | N
         locked=AMOUNT_MAX,
     )
     voucher: Signed | None = None
-    for entry in stored.history:
-        if isinstance(entry, OrderKept):
+    settled_count = 0
+    async for entry in journal.to_replay(opened.channel_id):
+        if isinstance(entry, LogSettled):
+            state = replace(state, log=entry.log())
+            voucher, settled_count = entry.voucher, entry.receipt_count
+        elif isinstance(entry, OrderKept):
             order = Order.decode(entry.order.words)
             silent = silent_units_bound(decode_input(entry.input))
             state = buyer.place(state, order, entry.input_units_max, silent)
@@ -57,7 +80,7 @@ def replay(stored: StoredChannel, locked: int) -> tuple[BuyerChannel, Signed | N
             state, _ = buyer.step(state, on.CaughtUp(entry.job_id))
         elif isinstance(entry, ChannelStopped):
             state = replace(state, stopped=entry.detail)
-    return replace(state, locked=locked), voucher
+    return Replayed(replace(state, locked=locked), voucher, settled_count)
 
 
 def _paid(state: BuyerChannel, kept: ReceiptKept) -> BuyerChannel:

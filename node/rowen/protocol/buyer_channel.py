@@ -78,6 +78,10 @@ class BuyerChannel(msgspec.Struct, frozen=True, kw_only=True):
     jobs: Mapping[bytes, Job] = msgspec.field(default_factory=dict)
     stopped: str = ""
 
+    def is_settled(self) -> bool:
+        """Whether no job is open and it goes on; what was billed is paid for in the same step."""
+        return not (self.jobs or self.stopped)
+
     def free(self) -> int:
         """Token units a new order may still promise."""
         caps = sum(job.order.amount_max - job.billed for job in self.jobs.values())

@@ -101,6 +101,10 @@ class SellerChannel(msgspec.Struct, frozen=True, kw_only=True):
         )
         return self.issued.total - self.paid.total + open_work
 
+    def is_settled(self) -> bool:
+        """Whether all of it is paid for, nothing is open and it goes on."""
+        return not (self.jobs or self.unpaid or self.stopped)
+
     def reserved(self) -> int:
         """Token units the channel may still come to owe: log and caps of the open jobs."""
         return self.issued.total + sum(

@@ -21,15 +21,8 @@ from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
 from rowen.provider.tally import Tally
-from rowen.store.base import (
-    ChannelStopped,
-    Entry,
-    Journal,
-    JournalFailed,
-    OrderKept,
-    ReceiptKept,
-    VoucherKept,
-)
+from rowen.store.base import Entry, Journal, OrderKept
+from rowen.store.keeping import Keeper
 
 LEAVE_S = 10.0
 PART_CHARS = 128 * 1024
@@ -93,11 +86,13 @@ class Account:
         now_ms: Callable[[], int],
         tally: Tally,
         voucher: Signed | None = None,
+        settled_count: int = 0,
         spent: Callable[[bytes], Spent] = lambda _job: NOT_METERED,
     ) -> None:
         self.state = state
         self.voucher = voucher
         self._journal = journal
+        self._keeper = Keeper(journal, state.channel_id, settled_count)
         self._key = key
         self._now_ms = now_ms
         self._tally = tally
@@ -107,12 +102,9 @@ class Account:
         self._scope: trio.CancelScope | None = None
         self._left = trio.Event()
         self._controls: dict[bytes, JobControl] = {}
-        # Output of the open segment of each job, for the journal.
-        self._segments: dict[bytes, list[str]] = {}
         self._is_accepting = False
         # What a former life left unpaid may still be paid.
         self._worked_at_ms = now_ms()
-        self._halted = ""
 
     @property
     def is_attached(self) -> bool:
@@ -156,7 +148,7 @@ class Account:
             Unavailable: The journal or the session failed.
         """
         async with self._lock:
-            self._check_halted()
+            self._keeper.check()
             await self._end_jobs()
             if attach.voucher is not None and attach.voucher != self.voucher:
                 await self._take_voucher(attach.voucher)
@@ -230,14 +222,13 @@ class Account:
             Unavailable: The journal failed; the job does not run.
         """
         async with self._lock:
-            self._check_halted()
+            self._keeper.check()
             with self._reserved():
                 job = admit(self.state)
                 job_id = job.order.job_id
-                await self._keep(_order_kept(self.state, job, submit))
+                await self._keeper.keep(_order_kept(self.state, job, submit))
                 self.state = seller.start(self.state, job)
                 control = self._controls[job_id] = JobControl(job.output_units_max)
-            self._segments[job_id] = []
             await self._send(messages.Accepted(job_id, job.reading.input_units))
         return control
 
@@ -264,7 +255,7 @@ class Account:
     async def stop(self, why: str) -> None:
         """Takes no more jobs on this channel, ever."""
         async with self._lock:
-            await self._keep(self._stopped(why))
+            await self._keeper.keep(self._keeper.stopped(why))
             self.state = seller.stop(self.state, why)
 
     @contextmanager
@@ -286,7 +277,7 @@ class Account:
             self.voucher = signed
 
     async def _apply(self, event: on.Event, signed_voucher: Signed | None = None) -> None:
-        self._check_halted()
+        self._keeper.check()
         meter = Meter(
             now_ms=self._now_ms(), job_to_spent={job: self._spent(job) for job in self._controls}
         )
@@ -296,8 +287,10 @@ class Account:
         for effect in effects:
             self._prepare(effect, signed_voucher, entries, said)
         if isinstance(event, on.ClientDisputed) and state.stopped != self.state.stopped:
-            entries.append(self._stopped(state.stopped))
-        await self._keep(*entries)
+            entries.append(self._keeper.stopped(state.stopped))
+        if entries and signed_voucher and state.is_settled():
+            entries += self._keeper.settled(state.paid, signed_voucher)
+        await self._keeper.keep(*entries)
         self.state = state
         self._control(effects)
         if said:
@@ -313,34 +306,17 @@ class Account:
         """Turns an effect into what to journal and what to say; nothing is done yet."""
         if isinstance(effect, on.Deliver):
             self._worked_at_ms = self._now_ms()
-            self._segments.setdefault(effect.job, []).append(effect.text)
+            self._keeper.delivered(effect.job, effect.text)
             said.append(messages.Chunk(effect.job, effect.at, effect.units, effect.text))
         elif isinstance(effect, on.Bill):
             receipt = Signed(effect.receipt.encode(), self._key.sign(effect.digest))
-            text = "".join(self._segments.pop(effect.job, ()))
             finish = effect.finish.value if effect.finish else ""
             entries.append(
-                ReceiptKept(
-                    channel_id=self.state.channel_id,
-                    sequence=effect.receipt.sequence,
-                    job_id=effect.job,
-                    receipt=receipt,
-                    text=text,
-                    finish=finish,
-                    detail=effect.detail,
-                )
+                self._keeper.receipt(effect.job, effect.receipt, receipt, finish, effect.detail)
             )
             said.append(messages.Bill(receipt, effect.job, finish, effect.detail))
         elif isinstance(effect, on.KeepVoucher) and signed_voucher is not None:
-            voucher = effect.voucher
-            entries.append(
-                VoucherKept(
-                    channel_id=self.state.channel_id,
-                    receipt_count=voucher.receipt_count,
-                    total=voucher.total,
-                    voucher=signed_voucher,
-                )
-            )
+            entries.append(self._keeper.voucher(effect.voucher, signed_voucher))
 
     def _control(self, effects: list[on.Effect]) -> None:
         for effect in effects:
@@ -355,20 +331,6 @@ class Account:
                 self._controls.pop(effect.job, None)
                 self._tally.ended(effect.receipt, effect.finish)
 
-    def _stopped(self, why: str) -> ChannelStopped:
-        return ChannelStopped(channel_id=self.state.channel_id, detail=why)
-
-    async def _keep(self, *entries: Entry) -> None:
-        if not entries:
-            return
-        # A cancelled write may or may not be on disk; memory must not guess.
-        with trio.CancelScope(shield=True):
-            try:
-                await self._journal.append(*entries)
-            except JournalFailed as error:
-                self._halted = str(error)
-                raise
-
     async def _send(self, *said: messages.FromProvider) -> None:
         if self._session is None:
             return
@@ -381,8 +343,3 @@ class Account:
             # The reader of this session notices too and detaches; what was said is journaled
             # and goes out again when the client returns.
             return
-
-    def _check_halted(self) -> None:
-        if self._halted:
-            # Said as what it is, whoever asks: a node without its disk must end.
-            raise JournalFailed(self._halted)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
+from msgspec.structs import replace
 
 from rowen.chain.base import ChannelKey, Escrow
 from rowen.protocol import seller
@@ -13,7 +14,7 @@ from rowen.protocol import seller_events as on
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Reason, Refused, Unavailable
-from rowen.protocol.messages import open_signed
+from rowen.protocol.messages import Signed, open_signed
 from rowen.protocol.metering import Reading
 from rowen.protocol.seller_billing import NOT_METERED, Meter, Spent
 from rowen.protocol.seller_channel import Job, JobState, SellerChannel
@@ -26,9 +27,9 @@ from rowen.store.base import (
     ChannelOpened,
     ChannelStopped,
     Journal,
+    LogSettled,
     OrderKept,
     ReceiptKept,
-    StoredChannel,
     VoucherKept,
 )
 
@@ -109,13 +110,11 @@ class Books:
             ValueError: The journal contradicts itself.
             Unavailable: The journal cannot be read.
         """
-        for stored in await self._journal.channels("seller"):
-            opened = stored.opened
+        for opened in await self._journal.openings("seller"):
             if Domain(opened.chain_id, opened.escrow) != self._domain:
                 # Another deployment's channel; its vouchers are claimed there.
                 continue
-            account = self._account_of(self._replay(stored))
-            account.voucher = stored.voucher.voucher if stored.voucher else None
+            account = await self._replay(opened)
             self._accounts[opened.channel_id] = account
             for job_id, job in account.state.jobs.items():
                 if job.state is not JobState.BILLED:
@@ -200,9 +199,13 @@ class Books:
             credit=self._settings.credit,
         )
 
-    def _account_of(self, state: SellerChannel) -> Account:
+    def _account_of(
+        self, state: SellerChannel, voucher: Signed | None = None, settled_count: int = 0
+    ) -> Account:
         return Account(
             state,
+            voucher=voucher,
+            settled_count=settled_count,
             journal=self._journal,
             key=self._key,
             now_ms=self._now_ms,
@@ -210,22 +213,28 @@ class Books:
             spent=self._spent,
         )
 
-    def _replay(self, stored: StoredChannel) -> SellerChannel:
-        state = self._fresh(stored.opened)
-        for entry in stored.history:
-            if isinstance(entry, OrderKept):
+    async def _replay(self, opened: ChannelOpened) -> Account:
+        state = self._fresh(opened)
+        voucher: Signed | None = None
+        settled_count = 0
+        async for entry in self._journal.to_replay(opened.channel_id):
+            if isinstance(entry, LogSettled):
+                state = replace(state, issued=entry.log(), paid=entry.log())
+                voucher, settled_count = entry.voucher, entry.receipt_count
+            elif isinstance(entry, OrderKept):
                 state = seller.start(state, self._job_of(entry))
             elif isinstance(entry, ReceiptKept):
                 receipt = Receipt.decode(entry.receipt.words)
                 is_last = bool(entry.finish)
                 state = seller.restore_receipt(state, receipt, entry.text, is_last=is_last)
             elif isinstance(entry, VoucherKept):
-                opened = open_signed(entry.voucher, Voucher, self._domain)
-                paid = on.ClientPaid(opened.statement, opened.signer)
+                signed = open_signed(entry.voucher, Voucher, self._domain)
+                paid = on.ClientPaid(signed.statement, signed.signer)
                 state, _ = seller.step(state, paid, Meter(now_ms=self._now_ms()))
+                voucher = entry.voucher
             elif isinstance(entry, ChannelStopped):
                 state = seller.stop(state, entry.detail)
-        return state
+        return self._account_of(state, voucher, settled_count)
 
     def _job_of(self, kept: OrderKept) -> Job:
         order = Order.decode(kept.order.words)

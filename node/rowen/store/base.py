@@ -1,9 +1,9 @@
 """The narrow waist between Rowen and its disk: what is kept, and the journal that keeps it.
 
 Both sides of a channel append what they owe or are owed, wait until it is durable, and only
-then send. After a restart they replay ``StoredChannel.history`` through the same pure
-functions. Two implementations stand behind ``Journal``: ``rowen.store.journal`` (SQLite)
-and ``rowen.testing.store`` (memory, with faults on order); both pass one conformance suite.
+then send. After a restart they send ``Journal.to_replay`` through the same pure functions. Two
+implementations stand behind ``Journal``: ``rowen.store.journal`` (SQLite) and
+``rowen.testing.store`` (memory, with faults on order); both pass one conformance suite.
 
 This module imports no SQLAlchemy, so that typing against it costs nothing.
 """
@@ -15,8 +15,11 @@ from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
+from rowen.protocol.channel import Head
 from rowen.protocol.errors import Reason, Refused, Unavailable
 from rowen.protocol.messages import Signed
+from rowen.protocol.receipt_log import Frontier
+from rowen.protocol.statements import Voucher
 
 Role = Literal["seller", "buyer"]
 """Which side of a channel we are."""
@@ -110,6 +113,34 @@ class VoucherKept(msgspec.Struct, frozen=True, kw_only=True):
     voucher: Signed
 
 
+class LogSettled(msgspec.Struct, frozen=True, kw_only=True):
+    """Every receipt is paid for and no job is open: a replay may begin here.
+
+    Attributes:
+        channel_id: 32 bytes.
+        receipt_count: The whole log.
+        peaks: Of its tree; see ``receipt_log.Frontier``.
+        voucher: The newest one, which covers all of it.
+    """
+
+    channel_id: bytes
+    receipt_count: int
+    peaks: tuple[bytes, ...]
+    voucher: Signed
+
+    def log(self) -> Head:
+        """The log it stands for.
+
+        Raises:
+            ValueError: The voucher was signed for another log.
+        """
+        voucher = Voucher.decode(self.voucher.words)
+        frontier = Frontier(self.receipt_count, self.peaks)
+        if (voucher.receipt_count, voucher.receipts_root) != (frontier.count, frontier.root()):
+            raise ValueError(f"the log settled at receipt {self.receipt_count} is not the paid one")
+        return Head(frontier, voucher.total)
+
+
 class JobDropped(msgspec.Struct, frozen=True, kw_only=True):
     """A job that ended without a receipt: refused, or unknown to the provider after all."""
 
@@ -146,6 +177,7 @@ Entry = (
     | OrderKept
     | ReceiptKept
     | VoucherKept
+    | LogSettled
     | JobDropped
     | DisputeKept
     | ChannelStopped
@@ -262,6 +294,13 @@ class Journal(Protocol):
 
     async def channel(self, channel_id: bytes) -> StoredChannel | None:
         """One channel, or None when it was never opened."""
+        ...
+
+    def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
+        """The entries from the newest ``LogSettled`` on, in order; all of them without one.
+
+        A bounded number is in memory at a time, and what is appended meanwhile is not among them.
+        """
         ...
 
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:

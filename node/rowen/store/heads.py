@@ -25,6 +25,7 @@ from rowen.store.base import (
     Entry,
     JobDropped,
     JobReplayed,
+    LogSettled,
     OrderKept,
     ReceiptKept,
     VoucherKept,
@@ -176,6 +177,13 @@ def after(head: Head, entry: Entry) -> Head:
             voucher_receipts=entry.receipt_count,
             voucher_total=entry.total,
         )
+    if isinstance(entry, LogSettled) and not (
+        entry.receipt_count == head.receipts == head.voucher_receipts
+    ):
+        raise Contradiction(
+            f"log is settled at {entry.receipt_count} receipts; it has {head.receipts}, "
+            f"of which {head.voucher_receipts} are paid"
+        )
     return replace(head, entries=entries)
 
 
@@ -216,6 +224,10 @@ def check(entry: Entry) -> None:
         case VoucherKept():
             _integer("total", entry.total, AMOUNT_MAX)
             _signed(entry.voucher)
+        case LogSettled():
+            _signed(entry.voucher)
+            for peak in entry.peaks:
+                _sized("peak", peak, HASH_BYTES)
         case JobDropped():
             _sized("job_id", entry.job_id, HASH_BYTES)
             _text("detail", entry.detail)

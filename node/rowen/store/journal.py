@@ -72,6 +72,16 @@ class SqliteJournal:
             return None
         return await self._read(self._reader.channel, channel_id)
 
+    async def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
+        """See ``Journal``."""
+        if not self._is_kept(channel_id):
+            return
+        cursor = await self._read(self._reader.replay_start, channel_id)
+        while cursor.position < cursor.end:
+            page, cursor = await self._read(self._reader.replay_page, channel_id, cursor)
+            for entry in page:
+                yield entry
+
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
         """See ``Journal``."""
         if not self._is_kept(channel_id):

@@ -13,8 +13,11 @@ from sqlalchemy import Connection, select, update
 from rowen.protocol.errors import UserError
 from rowen.store import schema
 
-VERSION = 1
-STEPS: Mapping[int, Callable[[Connection], None]] = {}
+VERSION = 2
+STEPS: Mapping[int, Callable[[Connection], None]] = {
+    # Version 2 knows one more kind of note, ``settled``; nothing has to change for it.
+    1: lambda _connection: None,
+}
 
 
 def version_of(connection: Connection) -> int:

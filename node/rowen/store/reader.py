@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, Table, select
 
@@ -12,6 +12,7 @@ from rowen.store import schema
 from rowen.store.base import (
     Entry,
     JournalCorrupt,
+    LogSettled,
     OrderKept,
     ReceiptKept,
     StoredChannel,
@@ -20,6 +21,7 @@ from rowen.store.base import (
 from rowen.store.database import disk_errors
 from rowen.store.heads import Head
 from rowen.store.rows import (
+    SETTLED,
     attempt_of_row,
     head_of_row,
     note_of_row,
@@ -33,6 +35,24 @@ from rowen.store.transactions import AttemptIndex, AttemptKept
 PAGE_ROWS = 256
 
 E = TypeVar("E")
+
+
+class Cursor(NamedTuple):
+    """How far the replay of a channel came.
+
+    Attributes:
+        position: Of the next entry.
+        end: Where it stops.
+        sequence: Of the next receipt.
+        receipt_count: Least of the next voucher.
+    """
+
+    position: int
+    end: int
+    sequence: int = 0
+    receipt_count: int = 0
+
+
 OfRow = Callable[[Sequence[Any], Vault], tuple[int, E]]
 
 
@@ -134,6 +154,52 @@ class Reader:
         _, entry = voucher_of_row(row, self._vault)
         _check_newest(entry, head)
         return entry
+
+    # --- replays ----------------------------------------------------------------------------
+
+    def replay_start(self, channel_id: bytes) -> Cursor:
+        """Where the replay of a channel that is known to exist begins, and where it ends."""
+        table = schema.NOTES
+        query = select(table).where(table.c.channel_id == channel_id, table.c.kind == SETTLED)
+        with self._snapshot() as connection:
+            head = self._head(connection, channel_id)
+            row = connection.execute(query.order_by(table.c.position.desc()).limit(1)).first()
+        if row is None:
+            return Cursor(0, head.entries)
+        position, settled = note_of_row(row, self._vault)
+        assert isinstance(settled, LogSettled)
+        return Cursor(position, head.entries, settled.receipt_count, settled.receipt_count + 1)
+
+    def replay_page(self, channel_id: bytes, cursor: Cursor) -> tuple[list[Entry], Cursor]:
+        """The next entries of a replay, and how far it came."""
+        position, end, sequence, receipt_count = cursor
+        count = min(PAGE_ROWS, end - position)
+        found: list[tuple[int, OfRow[Any], Sequence[Any]]] = []
+        with self._snapshot() as connection:
+            for table, key, first, of_row in (
+                (schema.ORDERS, "position", position, order_of_row),
+                (schema.RECEIPTS, "sequence", sequence, receipt_of_row),
+                (schema.VOUCHERS, "receipt_count", receipt_count, voucher_of_row),
+                (schema.NOTES, "position", position, note_of_row),
+            ):
+                rows = connection.execute(_page(table, key, channel_id, first, count))
+                found += [(row.position, of_row, row) for row in rows]
+        # Positions follow each other over all four tables, so the next ones are among these.
+        found.sort(key=lambda placed: placed[0])
+        read = [of_row(row, self._vault) for _, of_row, row in found[:count]]
+        for expected, (at, _) in enumerate(read, position):
+            if at != expected:
+                raise JournalCorrupt(corrupt("entries", (channel_id, expected), "it is gone"))
+        if len(read) < count:
+            gone = position + len(read)
+            raise JournalCorrupt(corrupt("entries", (channel_id, gone), "it is gone"))
+        for _, entry in read:
+            if isinstance(entry, ReceiptKept):
+                sequence = entry.sequence + 1
+            elif isinstance(entry, VoucherKept):
+                receipt_count = entry.receipt_count + 1
+        following = Cursor(position + count, end, sequence, receipt_count)
+        return [entry for _, entry in read], following
 
     # --- pages ----------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from rowen.store.base import (
     Entry,
     JobDropped,
     JournalCorrupt,
+    LogSettled,
     OrderKept,
     ReceiptKept,
     Role,
@@ -26,9 +27,11 @@ from rowen.store.sealing import Column, Vault, corrupt
 from rowen.store.transactions import AttemptKept
 
 Row = tuple[Column, ...]
-Note = JobDropped | DisputeKept | ChannelStopped
+Note = LogSettled | JobDropped | DisputeKept | ChannelStopped
 
+SETTLED = "settled"
 _NOTES: dict[str, type[Note]] = {
+    SETTLED: LogSettled,
     "job_dropped": JobDropped,
     "dispute": DisputeKept,
     "stopped": ChannelStopped,

@@ -142,7 +142,7 @@ NOTES = _table(
     _bytes("sealed"),
     _bytes("mac", size=16),
 )
-"""What is rare: dropped jobs, disputes, stops. ``sealed``: the whole entry."""
+"""What is rare: settled logs, dropped jobs, disputes, stops. ``sealed``: the whole entry."""
 
 TRANSACTIONS = _table(
     "transactions",

@@ -18,6 +18,7 @@ from rowen.store.base import (
     Entry,
     JournalCorrupt,
     JournalFailed,
+    LogSettled,
     OrderKept,
     ReceiptKept,
     Role,
@@ -147,6 +148,15 @@ class FakeJournal:
         await self._begin_reading()
         head = self._disk._heads.get(channel_id)
         return None if head is None else self._channel(head)
+
+    async def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
+        """See ``Journal``."""
+        await self._begin_reading()
+        head = self._disk._heads.get(channel_id)
+        history = () if head is None else self._channel(head).history
+        settled = [n for n, entry in enumerate(history) if isinstance(entry, LogSettled)]
+        for entry in history[settled[-1] if settled else 0 :]:
+            yield entry
 
     async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
         """See ``Journal``."""

@@ -13,6 +13,7 @@ from rowen.store.base import (
     DisputeKept,
     Entry,
     JobDropped,
+    LogSettled,
     OrderKept,
     ReceiptKept,
     Role,
@@ -80,6 +81,14 @@ def voucher(receipt_count: int = 1, channel_id: bytes = CHANNEL, **fields: Any) 
         "voucher": signed(f"voucher {receipt_count}"),
     }
     return VoucherKept(channel_id=channel_id, receipt_count=receipt_count, **(defaults | fields))
+
+
+def settled(receipt_count: int = 1, channel_id: bytes = CHANNEL, **fields: Any) -> LogSettled:
+    defaults: dict[str, Any] = {
+        "peaks": (named("peak"),),
+        "voucher": signed(f"voucher {receipt_count}"),
+    }
+    return LogSettled(channel_id=channel_id, receipt_count=receipt_count, **(defaults | fields))
 
 
 def a_whole_channel(channel_id: bytes = CHANNEL, role: Role = "seller") -> list[Entry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from tests.integration.store.entries import named, voucher
+from tests.integration.store.entries import named, settled, voucher
 
 from rowen.protocol.messages import Signed
 from rowen.protocol.statements import AMOUNT_MAX
@@ -38,7 +38,7 @@ def histories(draw: st.DrawFn) -> list[Entry]:
     ]
     jobs: list[bytes] = []
     receipts = covered = total = 0
-    for kind in draw(st.lists(st.sampled_from("orvjds"), max_size=12)):
+    for kind in draw(st.lists(st.sampled_from("orvljds"), max_size=12)):
         if kind == "o" or not jobs:
             jobs.append(named(f"job {len(jobs)}"))
             entries.append(_order(draw, channel_id, jobs[-1]))
@@ -49,6 +49,9 @@ def histories(draw: st.DrawFn) -> list[Entry]:
             covered = draw(st.integers(covered + 1, receipts))
             total = draw(st.integers(total, AMOUNT_MAX))
             entries.append(voucher(covered, channel_id, total=total, voucher=draw(_signed)))
+        elif kind == "l" and covered == receipts:
+            peaks = tuple(draw(st.lists(st.binary(min_size=32, max_size=32), max_size=3)))
+            entries.append(settled(covered, channel_id, peaks=peaks, voucher=draw(_signed)))
         elif kind == "j":
             job = draw(st.sampled_from(jobs))
             entries.append(JobDropped(channel_id=channel_id, job_id=job, detail=draw(_texts)))

@@ -18,6 +18,7 @@ from tests.integration.store.entries import (
     opened,
     order,
     receipt,
+    settled,
     voucher,
 )
 from tests.integration.store.strategies import histories
@@ -33,6 +34,7 @@ from rowen.store.base import (
     JobReplayed,
     Journal,
     JournalFailed,
+    LogSettled,
 )
 
 # --- what was written comes back ------------------------------------------------------------
@@ -118,6 +120,71 @@ async def test_long_logs_are_read_in_pages(storage: Storage) -> None:
         found = [await journal.receipt(CHANNEL, n) for n in (0, count - 1)]
         assert [r and r.sequence for r in found] == [0, count - 1]
         assert await journal.receipt(CHANNEL, count) is None
+
+
+async def replayed(journal: Journal) -> list[Entry]:
+    return [entry async for entry in journal.to_replay(CHANNEL)]
+
+
+async def test_a_replay_is_the_whole_history_in_order(storage: Storage) -> None:
+    """Also where it is longer than a page, and where one kind of entry runs ahead of another."""
+    jobs = [named(f"job {number}") for number in range(700)]
+    entries: list[Entry] = [order(job) for job in jobs[:300]]
+    for number in range(300):
+        entries += [receipt(number, job_id=jobs[number]), voucher(number + 1)]
+    entries += [JobDropped(channel_id=CHANNEL, job_id=job, detail="busy") for job in jobs[:20]]
+    entries += [order(job) for job in jobs[300:]]
+    entries += [receipt(number, job_id=jobs[number]) for number in range(300, 700)]
+    async with storage.open() as journal:
+        assert await replayed(journal) == []
+        await journal.append(opened())
+        assert await replayed(journal) == []
+        await journal.append(*entries)
+    async with storage.open() as journal:
+        assert await replayed(journal) == entries
+
+
+async def test_a_replay_begins_where_the_log_was_settled_last(storage: Storage) -> None:
+    """Else a node that served for a year would take minutes to start."""
+    before: list[Entry] = [order(), receipt(0), voucher(1), settled(1), receipt(1), voucher(2)]
+    last = settled(2)
+    after = [receipt(2), order(named("other job")), voucher(3), receipt(3)]
+    async with storage.open() as journal:
+        await journal.append(opened(), *before, last)
+        assert await replayed(journal) == [last]
+        await journal.append(*after)
+    async with storage.open() as journal:
+        assert await replayed(journal) == [last, *after]
+
+
+async def test_what_is_appended_during_a_replay_is_not_part_of_it(storage: Storage) -> None:
+    async with storage.open() as journal:
+        await journal.append(opened(), order(), *(receipt(number) for number in range(300)))
+        read: list[Entry] = []
+        async for entry in journal.to_replay(CHANNEL):
+            if not read:
+                await journal.append(voucher(300))
+            read.append(entry)
+        assert len(read) == 301
+        assert await replayed(journal) == [*read, voucher(300)]
+
+
+@pytest.mark.parametrize(
+    "early",
+    [settled(2), settled(1), settled(3)],
+    ids=["unpaid", "less", "more"],
+)
+async def test_a_log_is_settled_only_where_all_of_it_is_paid(
+    storage: Storage, early: LogSettled
+) -> None:
+    """A replay that began anywhere else would lose what is owed."""
+    entries = [order(), receipt(0), receipt(1), voucher(1)]
+    if early.receipt_count != 2:
+        entries.append(voucher(2))
+    async with storage.open() as journal:
+        await journal.append(opened(), *entries)
+        with pytest.raises(Contradiction, match="log is settled at"):
+            await journal.append(early)
 
 
 # --- what does not follow is refused --------------------------------------------------------

@@ -20,6 +20,7 @@ from tests.integration.store.entries import (
     opened,
     order,
     receipt,
+    settled,
     voucher,
 )
 
@@ -119,7 +120,7 @@ async def test_a_newer_programs_file_is_refused(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'version'", (b"99",))
     connection.close()
-    with pytest.raises(UserError, match="version 99, this program knows 1"):
+    with pytest.raises(UserError, match="version 99, this program knows 2"):
         async with open_journal(path, KEY):
             pass
 
@@ -133,6 +134,23 @@ async def test_a_journal_of_the_first_version_is_still_read(tmp_path: Path) -> N
         assert [stored.opened, *stored.history] == a_whole_channel()
         (kept,) = await journal.transactions(1, Attempt, Outcome).pending(bytes(20))
         assert (kept.intent, kept.nonce, kept.raw) == ("lock-1", 7, b"\x02raw")
+        # And it takes what that version did not know.
+        await journal.append(settled(2))
+
+
+async def test_a_journal_of_the_second_version_is_still_read(tmp_path: Path) -> None:
+    """Threat 33: it knows settled logs."""
+    path = tmp_path / "journal.db"
+    shutil.copy(Path(__file__).parent / "version2.journal", path)
+    async with open_journal(path, KEY) as journal:
+        stored = await journal.channel(CHANNEL)
+        assert [stored.opened, *stored.history] == [
+            opened(),
+            order(),
+            receipt(),
+            voucher(),
+            settled(),
+        ]
 
 
 # --- secrets --------------------------------------------------------------------------------
