@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 
 import pytest
 
@@ -15,6 +16,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 # every process that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_RECURSION_LIMIT = sys.getrecursionlimit()
+
+
+def pytest_runtest_setup() -> None:
+    """Gives each test the recursion limit that the node runs under.
+
+    A test that imports web3 itself leaves 100,000; see ``rowen.chain.foreign``. Nested input would
+    then kill the interpreter in whatever test comes after it.
+    """
+    sys.setrecursionlimit(_RECURSION_LIMIT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
