@@ -133,6 +133,7 @@ def result_line(answer: Answer, clock: Clock, model: str) -> ResultLine:
 def part_entry(part: Part) -> PartEntry:
     """One provider's contribution as a document."""
     newest = part.receipts[-1][0] if part.receipts else None
+    source = newest.energy_source if newest else EnergySource.NONE
     return PartEntry(
         provider=format_address(part.provider),
         variant="0x" + part.variant.id.hex(),
@@ -144,7 +145,9 @@ def part_entry(part: Part) -> PartEntry:
         voucher_total=str(newest.total) if newest else None,
         is_settled=part.is_settled,
         energy_mj=newest.energy_mj if newest else 0,
-        energy_source=_WORDS[newest.energy_source if newest else EnergySource.NONE],
+        energy_source=_WORDS[source.origin],
+        energy_is_shared=source.is_shared,
+        energy_is_weak=source.is_weak,
     )
 
 
@@ -187,10 +190,15 @@ def _conclude(answer: Answer, clock: Clock, model: str, *, as_json: bool) -> Non
 
 
 def energy_of(result: ResultLine) -> str:
-    """The providers' own readings; nothing when one of them has none, for half a sum is wrong."""
+    """The providers' own readings; nothing when one of them has none, for half a sum is wrong.
+
+    One that was reckoned, or measured for too short a time, is about so much.
+    """
     if not result.parts or any(part.energy_source == "none" for part in result.parts):
         return ""
-    return f" · {joules(sum(part.energy_mj for part in result.parts))}"
+    is_about = any(part.energy_is_shared or part.energy_is_weak for part in result.parts)
+    about = "about " if is_about else ""
+    return f" · {about}{joules(sum(part.energy_mj for part in result.parts))}"
 
 
 def _explain(screen: Console, result: ResultLine) -> None:

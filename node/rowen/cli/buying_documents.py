@@ -111,6 +111,8 @@ class PartEntry(Document, frozen=True):
         is_settled: Whether its last receipt came.
         energy_mj: What its provider says the job used so far; 0 when the source is ``none``.
         energy_source: Where that is known from; it is the provider's word, signed on the receipt.
+        energy_is_shared: Whether others were at work on the device, so that it is a share.
+        energy_is_weak: Whether it was metered for less than a second, or not throughout.
     """
 
     provider: Address
@@ -124,6 +126,8 @@ class PartEntry(Document, frozen=True):
     is_settled: bool
     energy_mj: Count
     energy_source: EnergyWord
+    energy_is_shared: bool
+    energy_is_weak: bool
 
 
 class ResultLine(Document, frozen=True, tag_field="type", tag="result"):

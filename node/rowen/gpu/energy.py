@@ -44,8 +44,9 @@ class JobEnergy:
         gpu_ms: Time in which it kept the GPU busy; 0 where that is not known.
         energy_mj: Its share; 0 when the source is ``NONE``.
         source: Where that is known from.
-        is_exclusive: Whether nobody but our own jobs used the GPU in its time.
-        is_weak: Whether it was metered for so short a time that the counter's steps show.
+        is_exclusive: Whether nobody else used the GPU in its time, another job included.
+        is_weak: Whether it was metered for so short a time that the counter's steps show, or not
+            throughout.
     """
 
     gpu_ms: int = 0
@@ -66,6 +67,7 @@ class _Open:
     energy_mj: int = 0
     metered_ms: int = 0
     is_exclusive: bool = True
+    is_partial: bool = False
 
 
 class EnergyMeter:
@@ -113,7 +115,7 @@ class EnergyMeter:
             energy_mj=found.energy_mj,
             source=self.source,
             is_exclusive=found.is_exclusive,
-            is_weak=found.metered_ms < WEAK_MS,
+            is_weak=found.is_partial or found.metered_ms < WEAK_MS,
         )
 
     def end(self, job: bytes) -> JobEnergy:
@@ -139,14 +141,21 @@ class EnergyMeter:
             self._turn_page()
             return
         used_mj = self._used_mj(before[1], sample, now_ms - before[0])
-        if used_mj is not None:
+        if used_mj is None:
+            self._miss()
+        else:
             self._attribute(used_mj, now_ms - before[0], sample, own)
         self._turn_page()
 
     def lose(self) -> None:
         """The GPU could not be sampled: what it used since the last sample is not known."""
         self._before = None
+        self._miss()
         self._turn_page()
+
+    def _miss(self) -> None:
+        for one in self._jobs.values():
+            one.is_partial = True
 
     def _used_mj(self, before: Sample, sample: Sample, duration_ms: int) -> int | None:
         if sample.energy_source is not before.energy_source:
@@ -192,10 +201,12 @@ class EnergyMeter:
         times_ms = divide(busy_ms, list(weights.values())) if any(weights.values()) else []
         for job, gpu_ms in zip(weights, times_ms, strict=False):
             self._jobs[job].gpu_ms += gpu_ms
+        at_work = sum(weight > 0 for weight in weights.values())
         for job, found in self._jobs.items():
             found.energy_mj += shares.job_to_mj[job]
             found.metered_ms += duration_ms
-            found.is_exclusive &= foreign_percent == 0
+            # Among several, whose it was is reckoned by tokens and not measured.
+            found.is_exclusive &= foreign_percent == 0 and at_work == (weights[job] > 0)
 
     def _job_weights(self, own_percent: int) -> dict[bytes, int]:
         kinds = self._weights

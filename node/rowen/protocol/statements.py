@@ -192,12 +192,47 @@ class Status(IntEnum):
 
 
 class EnergySource(IntEnum):
-    """Where the joules on a receipt come from."""
+    """Where the joules on a receipt come from, and how sure they are.
+
+    The low two bits say where from. *Shared* (4): others were at work on the device in the job's
+    time, so its joules are a share and not a measurement. *Weak* (8): they were metered for less
+    than a second, or not throughout.
+    """
 
     NONE = 0
     NVML_COUNTER = 1
     NVML_POWER = 2
     RAPL = 3
+    NVML_COUNTER_SHARED = 5
+    NVML_POWER_SHARED = 6
+    RAPL_SHARED = 7
+    NVML_COUNTER_WEAK = 9
+    NVML_POWER_WEAK = 10
+    RAPL_WEAK = 11
+    NVML_COUNTER_SHARED_WEAK = 13
+    NVML_POWER_SHARED_WEAK = 14
+    RAPL_SHARED_WEAK = 15
+
+    @property
+    def origin(self) -> EnergySource:
+        """Where from, whether shared or weak or neither."""
+        return EnergySource(self & 3)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether others were at work on the device, too."""
+        return bool(self & 4)
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether they were metered for less than a second, or not throughout."""
+        return bool(self & 8)
+
+    def marked(self, *, is_shared: bool, is_weak: bool) -> EnergySource:
+        """The same origin with these marks; what is not metered has none."""
+        if self.origin is EnergySource.NONE:
+            return EnergySource.NONE
+        return EnergySource(self.origin | 4 * is_shared | 8 * is_weak)
 
 
 class Receipt(Statement, frozen=True, kw_only=True):

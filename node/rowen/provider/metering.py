@@ -84,11 +84,13 @@ class Meters:
 def _sum(parts: Sequence[JobEnergy]) -> Spent:
     gpu_ms = sum(part.gpu_ms for part in parts)
     sources = {part.source for part in parts}
+    is_shared = not all(part.is_exclusive for part in parts)
+    is_weak = any(part.is_weak for part in parts)
     if not sources or EnergySource.NONE in sources:
         return Spent(gpu_ms=gpu_ms)
     # Of several, the least exact, which has the highest number.
     return Spent(
         gpu_ms=gpu_ms,
         energy_mj=sum(part.energy_mj for part in parts),
-        energy_source=max(sources),
+        energy_source=max(sources).marked(is_shared=is_shared, is_weak=is_weak),
     )

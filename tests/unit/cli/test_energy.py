@@ -41,6 +41,16 @@ def test_a_part_has_the_last_reading_of_its_job() -> None:
     assert part_entry(part()).energy_source == "none"
 
 
+def test_a_share_of_the_energy_is_said_to_be_about_so_much() -> None:
+    """The receipt's marks are told apart from its source."""
+    entry = part_entry(part((2_500, EnergySource.NVML_POWER_SHARED_WEAK)))
+    assert entry.energy_source == "nvml_power"
+    assert (entry.energy_is_shared, entry.energy_is_weak) == (True, True)
+    whole, shared = (part((2_500, s)) for s in (EnergySource.RAPL, EnergySource.RAPL_SHARED))
+    assert told(whole, shared) == " · about 5.0 J"
+    assert told(whole, part((2_500, EnergySource.RAPL_WEAK))) == " · about 5.0 J"
+
+
 def test_an_answer_says_its_energy_only_when_every_part_was_measured() -> None:
     """Half a sum would look like a whole one."""
     one, other = part((2_500, EnergySource.RAPL)), part((1_000, EnergySource.NVML_POWER))

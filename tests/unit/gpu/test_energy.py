@@ -1,5 +1,6 @@
 """The energy meter: every joule of the counter is somebody's, and none is made up."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gpu.samples import OURS, OWNER, UUID, busy, counted
@@ -42,6 +43,35 @@ def test_two_jobs_share_by_what_they_did() -> None:
     meter.look(counted(40_000, busy(OURS, 90)), 1000, OWN)
     assert (meter.spent(A).energy_mj, meter.spent(B).energy_mj) == (30_000, 10_000)
     assert (meter.spent(A).gpu_ms, meter.spent(B).gpu_ms) == (675, 225)
+    assert not meter.spent(A).is_exclusive, "a share is reckoned, not measured"
+
+
+def test_a_job_that_only_waits_beside_another_leaves_it_alone() -> None:
+    """The one that works has the GPU; the one that waits does not."""
+    meter = EnergyMeter()
+    meter.begin(A, 0)
+    meter.begin(B, 0)
+    meter.look(counted(0), 0, OWN)
+    meter.worked(A, 30)
+    meter.look(counted(40_000, busy(OURS, 90)), 1000, OWN)
+    assert (meter.spent(A).is_exclusive, meter.spent(B).is_exclusive) == (True, False)
+
+
+@pytest.mark.parametrize("missed", ["lost", "the driver began anew"])
+def test_a_job_that_was_not_metered_throughout_is_marked(missed: str) -> None:
+    """What is known is too little, and says so."""
+    meter = EnergyMeter()
+    meter.begin(A, 0)
+    meter.look(counted(9000), 0, OWN)
+    meter.worked(A, 30)
+    meter.look(counted(10_000, busy(OURS, 90)), 1000, OWN)
+    assert not meter.spent(A).is_weak
+    if missed == "lost":
+        meter.lose()
+    else:
+        meter.look(counted(5, busy(OURS, 90)), 2000, OWN)
+    assert meter.spent(A).is_weak
+    assert meter.spent(A).energy_mj == 1000
 
 
 def test_a_job_that_reads_its_input_is_at_work_until_it_speaks() -> None:

@@ -160,7 +160,7 @@ def test_words_of_another_length_are_refused(statement: Statement, change: int) 
 
 
 @pytest.mark.parametrize("word", [4, 15])
-@pytest.mark.parametrize("value", [5, 255])
+@pytest.mark.parametrize("value", [8, 255])
 def test_a_word_outside_its_enum_is_refused(word: int, value: int) -> None:
     words = bytearray(build.receipt().encode())
     words[32 * word + 31] = value
@@ -234,3 +234,27 @@ def test_a_statement_is_printed_as_people_compare_it(statement: Statement) -> No
     for name in statement.__struct_fields__:
         value = getattr(statement, name)
         assert f"{name}={f'0x{value.hex()}' if isinstance(value, bytes) else value}" in printed
+
+
+ORIGINS = [EnergySource.NVML_COUNTER, EnergySource.NVML_POWER, EnergySource.RAPL]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+@pytest.mark.parametrize("is_shared", [False, True])
+@pytest.mark.parametrize("is_weak", [False, True])
+def test_a_source_of_energy_carries_its_marks(
+    origin: EnergySource, is_shared: bool, is_weak: bool
+) -> None:
+    """In one byte, which the contract hashes and does not read."""
+    source = origin.marked(is_shared=is_shared, is_weak=is_weak)
+    assert (source.origin, source.is_shared, source.is_weak) == (origin, is_shared, is_weak)
+    assert source.marked(is_shared=False, is_weak=False) is origin
+    assert Receipt.decode(build.receipt(energy_source=source).encode()).energy_source is source
+
+
+def test_what_is_not_metered_has_no_marks() -> None:
+    assert EnergySource.NONE.marked(is_shared=True, is_weak=True) is EnergySource.NONE
+    words = build.receipt(energy_source=EnergySource.NONE).encode()
+    for wrong in (4, 8, 12, 16, 255):
+        with pytest.raises(PeerError, match="outside its type"):
+            Receipt.decode(words[:-1] + bytes([wrong]))
