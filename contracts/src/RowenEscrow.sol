@@ -13,7 +13,7 @@ import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/Messa
 
 import {WalletDeployer} from "./WalletDeployer.sol";
 import {IPermit2} from "./interfaces/IPermit2.sol";
-import {Channel, IRowenEscrow, Lock, LockPart, SkipReason} from "./interfaces/IRowenEscrow.sol";
+import {Channel, IRowenEscrow, Lock, LockPart, Permit, SkipReason} from "./interfaces/IRowenEscrow.sol";
 import {IWalletAuthorization} from "./interfaces/IWalletAuthorization.sol";
 import {ClaimRows, Voucher} from "./libraries/ClaimRows.sol";
 import {PayerSignature} from "./libraries/PayerSignature.sol";
@@ -23,6 +23,9 @@ import {PayerSignature} from "./libraries/PayerSignature.sol";
 /// @dev Reentrancy: what calls the token or a payer's wallet is `nonReentrant`. What does not (`claim`, the payout requests,
 /// the payer's own unlock requests) makes no outside call but to the `ecrecover` precompile and moves no token, so
 /// entering it from inside another call does what a transaction of its own would do.
+///
+/// Where an error tells more than what is at hand, `if … revert` stands in place of `require`, which works out what its error
+/// is to say even when it holds.
 contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     using ClaimRows for bytes;
     using ClaimRows for Voucher;
@@ -104,12 +107,10 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         _pull(msg.sender, sum);
     }
 
-    function lockWithPermit(address provider, address signer, uint96 amount, uint256 deadline, bytes32 r, bytes32 vs)
-        external
-        nonReentrant
-    {
-        _tryPermit(amount, deadline, r, vs);
-        _lock(msg.sender, provider, signer, amount);
+    function lockWithPermit(Permit calldata permit, LockPart calldata part) external nonReentrant {
+        uint96 amount = part.amount;
+        _tryPermit(permit, amount);
+        _lock(msg.sender, part.provider, part.signer, amount);
         _pull(msg.sender, amount);
     }
 
@@ -157,12 +158,11 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         // The casts cut the fields out of the slot.
         // forge-lint: disable-next-line(unsafe-typecast)
         (uint96 locked, uint64 unlockAt) = (uint96(slot), uint64(slot >> 192));
-        require(unlockAt == 0, UnlockPending(id, unlockAt));
+        if (unlockAt != 0) revert UnlockPending(id, unlockAt);
         if (locked == 0) require(amount >= minLock, LockBelowMinimum(amount, minLock));
-        require(amount <= type(uint96).max - locked, LockTooLarge(id, locked, amount));
-
-        // `locked` is lowest in the slot, and the sum was just seen to stay within it.
+        // A sum of two below 2^96 does not wrap. `locked` is lowest in the slot, and the sum is seen to stay within it.
         unchecked {
+            if (uint256(locked) + amount > type(uint96).max) revert LockTooLarge(id, locked, amount);
             _store(channel, slot + amount);
         }
         emit Locked(payer, provider, signer, amount);
@@ -176,7 +176,8 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
 
     /// @dev Whoever saw the permit in the mempool may have used it already. Then this call fails and the allowance stands;
     /// if there is no allowance, the transfer says so. So nothing is asked of the call, not even that there is code.
-    function _tryPermit(uint256 amount, uint256 deadline, bytes32 r, bytes32 vs) private {
+    function _tryPermit(Permit calldata permit, uint256 amount) private {
+        (uint256 deadline, bytes32 r, bytes32 vs) = (permit.deadline, permit.r, permit.vs);
         IERC20 asked = token;
         bytes4 selector = IERC20Permit.permit.selector;
         assembly ("memory-safe") {
@@ -230,7 +231,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         uint256 held = _balance();
         // If the sum wraps, so did the token's, and then nothing it says counts.
         unchecked {
-            require(held == before + amount, InexactTransfer(amount, held > before ? held - before : 0));
+            if (held != before + amount) revert InexactTransfer(amount, held > before ? held - before : 0);
         }
     }
 
@@ -399,7 +400,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     function _requestUnlock(address payer, address provider, address signer) private {
         bytes32 id = channelId(payer, provider, signer);
         Channel storage channel = channels[id];
-        require(channel.unlockAt == 0, UnlockPending(id, channel.unlockAt));
+        if (channel.unlockAt != 0) revert UnlockPending(id, channel.unlockAt);
         require(channel.locked != channel.claimed, NothingLocked(id));
 
         uint64 unlockAt = uint64(block.timestamp) + unlockDelay;
@@ -421,7 +422,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
     ) external nonReentrant {
         _authorize(payer, cancelUnlockDigest(payer, provider, signer, unlockAt, deadline), deadline, signature);
         bytes32 id = channelId(payer, provider, signer);
-        require(channels[id].unlockAt == unlockAt, OtherUnlockPending(id, unlockAt, channels[id].unlockAt));
+        if (channels[id].unlockAt != unlockAt) revert OtherUnlockPending(id, unlockAt, channels[id].unlockAt);
         _cancelUnlock(id);
     }
 
@@ -459,7 +460,7 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         bytes32 id = channelId(payer, provider, signer);
         _useRelease(releaseDigest(id, total, deadline), provider, r, vs);
         Channel storage channel = channels[id];
-        require(total <= channel.locked, ReleaseExceedsLock(total, channel.locked));
+        if (total > channel.locked) revert ReleaseExceedsLock(total, channel.locked);
 
         uint96 claimed = channel.claimed;
         uint96 amount = _close(channel, total > claimed ? total : claimed);

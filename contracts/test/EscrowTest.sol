@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {Vm} from "forge-std/Test.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
+import {LockPart, Permit} from "../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../src/test-token/TestUSDC.sol";
 import {Deploying} from "./Deploying.sol";
 
@@ -88,6 +89,11 @@ abstract contract EscrowTest is Deploying {
         });
     }
 
+    /// @dev What Alice puts into her channel with Bob.
+    function aliceToBob(uint96 amount) internal view returns (LockPart memory) {
+        return LockPart({provider: bob.addr, signer: session.addr, amount: amount});
+    }
+
     function pack(Voucher memory v, bytes32 r, bytes32 vs) internal pure returns (bytes memory) {
         return abi.encodePacked(v.payer, v.total, v.receiptCount, v.receiptsRoot, r, vs);
     }
@@ -121,16 +127,15 @@ abstract contract EscrowTest is Deploying {
         return vm.sign(owner.privateKey, digest);
     }
 
-    /// @dev The same in EIP-2098 form.
-    function signPermitCompactly(Vm.Wallet memory owner, uint256 value, uint256 deadline)
-        internal
-        view
-        returns (bytes32 r, bytes32 vs)
-    {
-        uint8 v;
-        bytes32 s;
-        (v, r, s) = signPermit(owner, value, deadline);
-        vs = bytes32(uint256(s) | uint256(v - 27) << 255);
+    /// @dev The same as the escrow takes it.
+    function permitOf(Vm.Wallet memory owner, uint256 value, uint256 deadline) internal view returns (Permit memory) {
+        (uint8 v, bytes32 r, bytes32 s) = signPermit(owner, value, deadline);
+        return Permit({deadline: deadline, r: r, vs: compact(v, s)});
+    }
+
+    /// @dev The second word of a signature in EIP-2098 form.
+    function compact(uint8 v, bytes32 s) internal pure returns (bytes32 vs) {
+        return bytes32(uint256(s) | uint256(v - 27) << 255);
     }
 
     // ---- Doings ----

@@ -5,7 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
-import {IRowenEscrow} from "../src/interfaces/IRowenEscrow.sol";
+import {IRowenEscrow, Permit} from "../src/interfaces/IRowenEscrow.sol";
 import {EscrowTest} from "./EscrowTest.sol";
 import {FalseToken, FeeToken, LyingToken, MuteToken, PlainToken, ShrinkingToken, SilentToken} from "./Tokens.sol";
 
@@ -95,9 +95,9 @@ contract LockTest is EscrowTest {
 
     function test_a_permit_takes_the_place_of_an_approval() public {
         usdc.mint(alice.addr, 5e6);
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, 5e6, block.timestamp);
+        Permit memory permit = permitOf(alice, 5e6, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(5e6));
         assertChannel(5e6, 0, 0);
         assertEq(usdc.allowance(alice.addr, address(escrow)), 0);
     }
@@ -107,26 +107,25 @@ contract LockTest is EscrowTest {
         (uint8 v, bytes32 r, bytes32 s) = signPermit(alice, 5e6, block.timestamp);
         vm.prank(stranger);
         usdc.permit(alice.addr, address(escrow), 5e6, block.timestamp, v, r, s);
-        bytes32 vs = bytes32(uint256(s) | uint256(v - 27) << 255);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
+        escrow.lockWithPermit(Permit(block.timestamp, r, compact(v, s)), aliceToBob(5e6));
         assertChannel(5e6, 0, 0);
     }
 
     function test_a_stolen_permit_locks_nothing_of_its_owner() public {
         usdc.mint(alice.addr, 5e6);
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, 5e6, block.timestamp);
+        Permit memory permit = permitOf(alice, 5e6, block.timestamp);
         vm.expectRevert();
         vm.prank(stranger);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, block.timestamp, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(5e6));
         assertEq(usdc.balanceOf(alice.addr), 5e6);
     }
 
-    function testFuzz_a_bad_permit_without_allowance_locks_nothing(uint256 deadline, bytes32 r, bytes32 vs) public {
+    function testFuzz_a_bad_permit_without_allowance_locks_nothing(Permit calldata permit) public {
         usdc.mint(alice.addr, 5e6);
         vm.expectRevert();
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, 5e6, deadline, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(5e6));
         assertChannel(0, 0, 0);
         assertEq(usdc.balanceOf(alice.addr), 5e6);
     }
@@ -135,9 +134,9 @@ contract LockTest is EscrowTest {
         amount = uint96(bound(amount, MIN_LOCK, type(uint96).max));
         usdc.mint(alice.addr, amount);
         uint256 deadline = block.timestamp + wait;
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, amount, deadline);
+        Permit memory permit = permitOf(alice, amount, deadline);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, amount, deadline, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(amount));
         assertChannel(amount, 0, 0);
     }
 

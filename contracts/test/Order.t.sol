@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Lock, LockPart} from "../src/interfaces/IRowenEscrow.sol";
+import {Lock, LockPart, Permit} from "../src/interfaces/IRowenEscrow.sol";
 import {Voucher} from "./EscrowTest.sol";
 import {Funding} from "./Funding.sol";
 
@@ -54,10 +54,8 @@ contract OrderTest is Funding {
         parts[0] = LockPart(bob.addr, session.addr, 1e6);
         parts[1] = parts[0];
         add("lockMany", alice.addr, abi.encodeCall(escrow.lockMany, (parts)));
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, 2e6, block.timestamp);
-        bytes memory permit =
-            abi.encodeCall(escrow.lockWithPermit, (bob.addr, session.addr, 2e6, block.timestamp, r, vs));
-        add("lockWithPermit", alice.addr, permit);
+        Permit memory permit = permitOf(alice, 2e6, block.timestamp);
+        add("lockWithPermit", alice.addr, abi.encodeCall(escrow.lockWithPermit, (permit, aliceToBob(2e6))));
         Lock memory wanted = lockOf(1e6, bytes32(uint256(1)));
         add("lockFor", stranger, abi.encodeCall(escrow.lockFor, (wanted, signLock(alice, wanted))));
         wanted = lockOf(1e6, bytes32(uint256(2)));

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import {RowenEscrow} from "../src/RowenEscrow.sol";
-import {LockPart} from "../src/interfaces/IRowenEscrow.sol";
+import {LockPart, Permit} from "../src/interfaces/IRowenEscrow.sol";
 import {Funding} from "./Funding.sol";
 import {HookToken} from "./Tokens.sol";
 
@@ -30,7 +30,7 @@ contract ReentrancyTest is Funding {
         calls[0] = abi.encodeCall(escrow.sweep, (bob.addr));
         calls[1] = abi.encodeCall(escrow.unlock, (alice.addr, bob.addr, session.addr));
         calls[2] = abi.encodeCall(escrow.lock, (bob.addr, session.addr, 1e6));
-        calls[3] = abi.encodeCall(escrow.lockWithPermit, (bob.addr, session.addr, 1e6, 0, 0, 0));
+        calls[3] = abi.encodeCall(escrow.lockWithPermit, (Permit(0, 0, 0), aliceToBob(1e6)));
         (bytes32 r, bytes32 vs) = vm.signCompact(bob.privateKey, releaseDigestOf(aliceId(), 0, type(uint64).max));
         calls[4] = abi.encodeCall(escrow.release, (alice.addr, session.addr, bob.addr, 0, type(uint64).max, r, vs));
         calls[5] = abi.encodeCall(escrow.lockMany, (new LockPart[](1)));

@@ -125,7 +125,7 @@ contract EscrowProof is Proof {
         Books memory books = open(payer, provider, signer);
         // The permit is any bytes: nothing depends on it.
         bytes memory call = abi.encodePacked(
-            escrow.lockWithPermit.selector, abi.encode(provider, signer, amount), SVM.createBytes(128, "permit")
+            escrow.lockWithPermit.selector, SVM.createBytes(96, "permit"), abi.encode(provider, signer, amount)
         );
         vm.prank(payer);
         (bool isLocked,) = address(escrow).call(call);

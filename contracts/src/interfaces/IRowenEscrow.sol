@@ -30,11 +30,20 @@ struct Lock {
     uint64 deadline;
 }
 
-/// @notice One channel of `lockMany`.
+/// @notice What the caller of `lockMany` and `lockWithPermit` puts into one channel.
 struct LockPart {
     address provider;
     address signer;
     uint96 amount;
+}
+
+/// @notice An ERC-2612 signature of the caller's for the escrow; its value is the amount that is locked.
+/// @param deadline Unix seconds; void after it.
+/// @param r With `vs`, the signature in EIP-2098 form.
+struct Permit {
+    uint256 deadline;
+    bytes32 r;
+    bytes32 vs;
 }
 
 /// @notice Why a claim passed over a row.
@@ -168,10 +177,7 @@ interface IRowenEscrow {
 
     /// @notice `lock`, with the allowance given by an ERC-2612 signature of the caller.
     /// @dev A permit that somebody else submitted first does no harm: what counts is the allowance afterwards.
-    /// @param deadline Unix seconds, of the permit.
-    /// @param r With `vs`, the permit's signature in EIP-2098 form.
-    function lockWithPermit(address provider, address signer, uint96 amount, uint256 deadline, bytes32 r, bytes32 vs)
-        external;
+    function lockWithPermit(Permit calldata permit, LockPart calldata part) external;
 
     /// @notice `lock` for each of `parts`, with one transfer for all. All or nothing.
     function lockMany(LockPart[] calldata parts) external;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Lock, LockPart} from "../../src/interfaces/IRowenEscrow.sol";
+import {Lock, LockPart, Permit} from "../../src/interfaces/IRowenEscrow.sol";
 import {Funding} from "../Funding.sol";
 import {GasTest} from "./GasTest.sol";
 
@@ -59,9 +59,9 @@ contract FundingGasTest is GasTest, Funding {
         record("lock, new channel, the payer's last");
         vm.revertToState(clean);
         approve(0);
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
+        Permit memory permit = permitOf(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(LOCKED));
         record("lockWithPermit, first, the payer's last");
         requestUnlockAsStranger();
         skip(UNLOCK_DELAY);
@@ -88,13 +88,13 @@ contract FundingGasTest is GasTest, Funding {
     }
 
     function test_locking_with_a_permit() public {
-        (bytes32 r, bytes32 vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
+        Permit memory permit = permitOf(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(LOCKED));
         record("lockWithPermit, first");
-        (r, vs) = signPermitCompactly(alice, LOCKED, block.timestamp);
+        permit = permitOf(alice, LOCKED, block.timestamp);
         vm.prank(alice.addr);
-        escrow.lockWithPermit(bob.addr, session.addr, LOCKED, block.timestamp, r, vs);
+        escrow.lockWithPermit(permit, aliceToBob(LOCKED));
         record("lockWithPermit, next");
     }
 

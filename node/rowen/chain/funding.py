@@ -140,9 +140,8 @@ class Funder:
             if token.permit_nonce is None:
                 raise self._unsupported("permits (ERC-2612)")
             permit = self._permit(token, wanted)
-            call = calls.lock_with_permit(
-                wanted.provider, wanted.signer, wanted.amount, *_compact_words(permit)
-            )
+            part = LockPart(wanted.provider, wanted.signer, wanted.amount)
+            call = calls.lock_with_permit(_compact(permit), part)
             # The escrow passes over a permit that fails, so the token itself is asked.
             to = deployment.token
             if not is_chosen and not await self._works(
@@ -221,9 +220,9 @@ async def allow(
         await sender.submit(call.name, name, token, call.data)
 
 
-def _compact_words(permit: Permit) -> tuple[int, bytes, bytes]:
+def _compact(permit: Permit) -> calls.Permit:
     compact = authorizations.compact_signature(permit.signature)
-    return permit.deadline_s, compact[:32], compact[32:]
+    return calls.Permit(permit.deadline_s, compact[:32], compact[32:])
 
 
 def _permit_words(permit: Permit) -> tuple[int, int, bytes, bytes]:

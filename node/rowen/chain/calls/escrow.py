@@ -12,6 +12,7 @@ from rowen.chain.codec import Call
 
 _LOCK = "(address,address,address,uint96,bytes32,uint64)"
 _LOCK_PART = "(address,address,uint96)"
+_PERMIT = "(uint256,bytes32,bytes32)"
 
 
 class Lock(NamedTuple):
@@ -31,6 +32,14 @@ class LockPart(NamedTuple):
     provider: bytes
     signer: bytes
     amount: int
+
+
+class Permit(NamedTuple):
+    """The contract's ``Permit``."""
+
+    deadline: int
+    r: bytes
+    vs: bytes
 
 
 def accumulator_of(provider: bytes) -> Call[bytes]:
@@ -155,20 +164,9 @@ def lock_with_authorization(wanted: Lock, signature: bytes) -> Call[None]:
     return Call("lockWithAuthorization", (_LOCK, "bytes"), (wanted, signature))
 
 
-def lock_with_permit(
-    provider: bytes,
-    signer: bytes,
-    amount: int,
-    deadline: int,
-    r: bytes,
-    vs: bytes,
-) -> Call[None]:
+def lock_with_permit(permit: Permit, part: LockPart) -> Call[None]:
     """``lockWithPermit``."""
-    return Call(
-        "lockWithPermit",
-        ("address", "address", "uint96", "uint256", "bytes32", "bytes32"),
-        (provider, signer, amount, deadline, r, vs),
-    )
+    return Call("lockWithPermit", (_PERMIT, _LOCK_PART), (permit, part))
 
 
 def lock_with_permit2(wanted: Lock, signature: bytes) -> Call[None]:
