@@ -16,7 +16,7 @@ from trio.testing import MockClock
 from rowen.p2p.session import open_session
 from rowen.protocol import messages
 from rowen.protocol.admission import RECEIPTS_UNPAID_MAX, input_hash
-from rowen.protocol.errors import Reason, Unavailable
+from rowen.protocol.errors import Reason, RowenError, Unavailable
 from rowen.protocol.framing import FRAME_BYTES_MAX
 from rowen.protocol.jobs import ChatInput, JobInput, Message
 from rowen.protocol.statements import Receipt
@@ -177,10 +177,15 @@ async def test_many_clients_together_cost_no_more_than_the_total(autojump_clock:
         accounts = provider.node.books.accounts.values()
         assert 150 < sum(account.state.exposure() for account in accounts) <= 250
         assert refused > 0
-        # What nobody paid for an hour is lost, and others may be served.
-        await trio.sleep(3700)
+        # A restart forgives nobody.
+        await provider.kill()
+        await provider.start()
         client = await world.add_client()
         assert client.client is not None
+        with pytest.raises(RowenError, match="in total 250"):
+            await client.client.chat("hello", model=SCRIPTED.model, max_cost=5_000).read()
+        # What nobody paid for an hour is lost, and others may be served.
+        await trio.sleep(3700)
         assert await client.client.chat("hello", model=SCRIPTED.model, max_cost=5_000).read()
 
 

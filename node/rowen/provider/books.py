@@ -69,6 +69,8 @@ class Books:
         self._tally = tally
         self._spent = spent
         self._accounts: dict[bytes, Account] = {}
+        # Those that may leave something unpaid. Of the others there may be any number.
+        self._risky: dict[bytes, Account] = {}
         self._views: dict[bytes, _Seen] = {}
 
     @property
@@ -89,12 +91,8 @@ class Books:
         Raises:
             Refused: The total is used up.
         """
-        since_ms = self._now_ms() - BAD_DEBT_S * 1000
-        others = sum(
-            account.risk(since_ms=since_ms)
-            for key, account in self._accounts.items()
-            if key != channel_id
-        )
+        others = self.at_risk(but=channel_id)
+        self._risky[channel_id] = self._accounts[channel_id]
         if others + self._settings.credit > self._settings.credit_total:
             raise Refused(
                 Reason.BUSY,
@@ -102,6 +100,18 @@ class Books:
                 f"{self._settings.credit}, in total {self._settings.credit_total} is given",
                 RETRY_MS,
             )
+
+    def at_risk(self, *, but: bytes = b"") -> int:
+        """What all clients together may yet leave unpaid, token units; see ``Account.risk``.
+
+        Args:
+            but: Channel that is not counted.
+        """
+        since_ms = self._now_ms() - BAD_DEBT_S * 1000
+        key_to_risk = {key: one.risk(since_ms=since_ms) for key, one in self._risky.items()}
+        # It comes back with its next job.
+        self._risky = {key: self._risky[key] for key, risk in key_to_risk.items() if risk}
+        return sum(risk for key, risk in key_to_risk.items() if key != but)
 
     async def recover(self) -> None:
         """Rebuilds every account from the journal, and ends the jobs a crash cut off.
@@ -119,6 +129,8 @@ class Books:
             for job_id, job in account.state.jobs.items():
                 if job.state is not JobState.BILLED:
                     await account.apply(on.EngineFailed(job_id, "the provider restarted"))
+            if account.state.unpaid:
+                self._risky[opened.channel_id] = account
 
     async def account(self, payer: bytes, signer: bytes) -> Account:
         """The account of a funded channel.

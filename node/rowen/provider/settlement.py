@@ -21,9 +21,7 @@ from rowen.chain.base import (
 from rowen.chain.events import Claimed
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import PeerError, RowenError, UserError
-from rowen.protocol.ids import channel_id_of
-from rowen.protocol.messages import open_signed
+from rowen.protocol.errors import RowenError, UserError
 from rowen.protocol.statements import Voucher
 from rowen.provider.backlog import Ages, Backlog
 from rowen.provider.payouts import SWEEP_GAS, apply_due
@@ -146,8 +144,14 @@ class Claimer:
         Raises:
             Unavailable: Journal or chain does not answer.
         """
+        # A journal may hold channels of other deployments; their vouchers are claimed there.
+        ours = {
+            opened.channel_id
+            for opened in await self._journal.openings("seller")
+            if (opened.chain_id, opened.escrow) == (self._domain.chain_id, self._domain.escrow)
+        }
         # The newest voucher of each channel, and not its history: it only grows.
-        kept = [each for each in await self._journal.vouchers("seller") if self._is_ours(each)]
+        kept = [v for v in await self._journal.vouchers("seller") if v.channel_id in ours]
         views = await self._escrow.channels([each.channel_id for each in kept], confirmations=0)
         found = [
             _unclaimed(each, view)
@@ -312,16 +316,6 @@ class Claimer:
         if not all(isinstance(row, Claimed) for row in result.rows):
             self._rows_to_failures[digest] = failures + 1
         return result
-
-    def _is_ours(self, kept: VoucherKept) -> bool:
-        """Whether it was signed for this deployment; those for another recover to a stranger."""
-        try:
-            opened = open_signed(kept.voucher, Voucher, self._domain)
-        except PeerError:
-            return False
-        voucher = opened.statement
-        channel_id = channel_id_of(voucher.payer, voucher.provider, opened.signer)
-        return channel_id == kept.channel_id
 
 
 def _unclaimed(kept: VoucherKept, view: ChannelView) -> Unclaimed:

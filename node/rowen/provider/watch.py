@@ -13,7 +13,6 @@ from rowen.metrics import CONTENT_TYPE, render
 from rowen.protocol.ids import format_address
 from rowen.provider import readiness
 from rowen.provider.alerts import Memory, judge, raised
-from rowen.provider.books import BAD_DEBT_S
 from rowen.provider.exposition import samples
 from rowen.provider.lease_reports import GpuReport
 from rowen.provider.node import Provider
@@ -112,7 +111,7 @@ class Watch:
             now_ms = self._now_ms()
             around = Surroundings(
                 seen=self._observer.seen,
-                at_risk=self._at_risk(now_ms),
+                at_risk=self._provider.books.at_risk(),
                 gpus_lost=sum(gpu.why == Why.LOST for gpu in self._gpus()),
                 now_ms=now_ms,
                 now_s=trio.current_time(),
@@ -122,11 +121,6 @@ class Watch:
             for alert in alerts:
                 log.warning("alert", alert=alert.name, state=alert.state, text=alert.text)
             self._webhooks.tell(alerts, now_ms)
-
-    def _at_risk(self, now_ms: int) -> int:
-        since_ms = now_ms - BAD_DEBT_S * 1000
-        accounts = self._provider.books.accounts.values()
-        return sum(account.risk(since_ms=since_ms) for account in accounts)
 
     async def _livez(self, _query: str) -> Page:
         # That it is answered at all says that the process and its loop live.
@@ -148,7 +142,7 @@ class Watch:
             self._provider,
             self._observer.seen,
             now_ms=now_ms,
-            at_risk=self._at_risk(now_ms),
+            at_risk=self._provider.books.at_risk(),
             conditions=self.conditions(),
             alerts={name: name in raised_now for name in ALERTS},
             gpus=self._gpus(),

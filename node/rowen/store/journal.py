@@ -74,7 +74,7 @@ class SqliteJournal:
 
     async def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
         """See ``Journal``."""
-        if not self._is_kept(channel_id):
+        if not self._is_kept(channel_id) or not self._committer.heads[channel_id].entries:
             return
         cursor = await self._read(self._reader.replay_start, channel_id)
         while cursor.position < cursor.end:
@@ -99,8 +99,11 @@ class SqliteJournal:
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """See ``Journal``."""
         ids = [key for key in self._ids(role) if self._committer.heads[key].vouchers]
-        newest = [await self._read(self._reader.newest_voucher, key) for key in ids]
-        return [voucher for voucher in newest if voucher is not None]
+        newest: list[VoucherKept] = []
+        for first in range(0, len(ids), PAGE_ROWS):
+            page = ids[first : first + PAGE_ROWS]
+            newest += await self._read(self._reader.newest_vouchers, page)
+        return newest
 
     async def orders_of(self, channel_id: bytes) -> AsyncIterator[OrderKept]:
         """See ``Journal``."""

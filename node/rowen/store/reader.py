@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, select
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, select
 
 from rowen.store import schema
 from rowen.store.base import (
@@ -33,6 +33,18 @@ from rowen.store.sealing import Vault, corrupt
 from rowen.store.transactions import AttemptIndex, AttemptKept
 
 PAGE_ROWS = 256
+
+# Asked once a channel, so not composed anew each time.
+_FIND_HEAD = select(schema.CHANNELS).where(schema.CHANNELS.c.channel_id == bindparam("channel_id"))
+_FIND_VOUCHER = select(schema.VOUCHERS).where(
+    *(schema.VOUCHERS.c[name] == bindparam(name) for name in ("channel_id", "receipt_count"))
+)
+_FIND_SETTLED = (
+    select(schema.NOTES)
+    .where(schema.NOTES.c.channel_id == bindparam("channel_id"), schema.NOTES.c.kind == SETTLED)
+    .order_by(schema.NOTES.c.position.desc())
+    .limit(1)
+)
 
 E = TypeVar("E")
 
@@ -128,25 +140,20 @@ class Reader:
         return [of_row(row, self._vault) for row in connection.execute(query)]
 
     def _head(self, connection: Connection, channel_id: bytes) -> Head:
-        table = schema.CHANNELS
-        row = connection.execute(select(table).where(table.c.channel_id == channel_id)).first()
+        row = connection.execute(_FIND_HEAD, {"channel_id": channel_id}).first()
         if row is None:
             raise JournalCorrupt(corrupt("channels", (channel_id,), "it is gone"))
         return head_of_row(row, self._vault)
 
-    def newest_voucher(self, channel_id: bytes) -> VoucherKept | None:
-        """The newest voucher of a channel that is known to exist."""
-        table = schema.VOUCHERS
+    def newest_vouchers(self, channel_ids: Sequence[bytes]) -> list[VoucherKept]:
+        """The newest voucher of each of these channels, which are known to have one."""
         with self._snapshot() as connection:
-            head = self._head(connection, channel_id)
-            if not head.vouchers:
-                return None
-            row = connection.execute(
-                select(table).where(
-                    table.c.channel_id == channel_id,
-                    table.c.receipt_count == head.voucher_receipts,
-                )
-            ).first()
+            return [self._newest_voucher(connection, channel_id) for channel_id in channel_ids]
+
+    def _newest_voucher(self, connection: Connection, channel_id: bytes) -> VoucherKept:
+        head = self._head(connection, channel_id)
+        key = {"channel_id": channel_id, "receipt_count": head.voucher_receipts}
+        row = connection.execute(_FIND_VOUCHER, key).first()
         if row is None:
             raise JournalCorrupt(
                 corrupt("vouchers", (channel_id, head.voucher_receipts), "it is gone")
@@ -159,11 +166,9 @@ class Reader:
 
     def replay_start(self, channel_id: bytes) -> Cursor:
         """Where the replay of a channel that is known to exist begins, and where it ends."""
-        table = schema.NOTES
-        query = select(table).where(table.c.channel_id == channel_id, table.c.kind == SETTLED)
         with self._snapshot() as connection:
             head = self._head(connection, channel_id)
-            row = connection.execute(query.order_by(table.c.position.desc()).limit(1)).first()
+            row = connection.execute(_FIND_SETTLED, {"channel_id": channel_id}).first()
         if row is None:
             return Cursor(0, head.entries)
         position, settled = note_of_row(row, self._vault)
