@@ -39,7 +39,7 @@ test-slow: setup ## The slow tier too: more seeds, more kill points, long simula
 	$(FORGE) test --summary
 	$(PYTEST) -m "slow or not slow"
 
-contracts-long: setup ## Long fuzzing, proofs, static analysis and mutants of the contracts; TOOLS=halmos runs one
+contracts-long: setup ## Coverage, static analysis, proofs, mutants and long fuzzing of the contracts; TOOLS=halmos runs one
 	@python -m tools.assurance $(TOOLS)
 
 check: setup ## Format, lint, types, layers, house rules

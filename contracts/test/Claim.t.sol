@@ -198,7 +198,7 @@ contract ClaimTest is EscrowTest {
         uint32 receiptCount,
         bytes32 receiptsRoot
     ) public {
-        vm.assume(payer != address(0) && payer != address(escrow) && payer != address(usdc));
+        if (payer == address(0) || payer == address(escrow) || payer == address(usdc)) payer = alice.addr;
         key = bound(key, 1, CURVE_ORDER - 1);
         locked = uint96(bound(locked, MIN_LOCK, type(uint96).max));
         lockFrom(payer, bob.addr, vm.addr(key), locked);
@@ -230,7 +230,8 @@ contract ClaimTest is EscrowTest {
         if (field == 4) r = bytes32(value);
         if (field == 5) vs = bytes32(value);
         bytes memory changed = pack(v, r, vs);
-        vm.assume(keccak256(changed) != keccak256(row(2e6)));
+        // The field may have been given the value that it had.
+        if (keccak256(changed) == keccak256(row(2e6))) changed[0] ^= 0x01;
         assertEq(escrow.claim(bob.addr, changed), 0);
         assertChannel(5e6, 0, 0);
     }

@@ -1,1 +1,1 @@
-"""What `make contracts-long` runs: long fuzzing, proofs, static analysis and mutants."""
+"""What `make contracts-long` runs: coverage, static analysis, proofs, mutants and long fuzzing."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.assurance import analysis, fuzzing, mutants, proofs
+from tools.assurance import analysis, coverage, fuzzing, mutants, proofs
 from tools.assurance.reporting import AssuranceFailed, Report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     """Runs the tools that are asked for, the quick ones first."""
     asked = parse(arguments)
     tools: dict[str, Callable[[], Report]] = {
+        "coverage": lambda: coverage.run(CONTRACTS),
         "slither": lambda: analysis.run(CONTRACTS),
         "halmos": lambda: proofs.run(CONTRACTS),
         "mutants": lambda: mutants.run(
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
 def parse(arguments: list[str]) -> argparse.Namespace:
     """What is asked for."""
     parser = argparse.ArgumentParser(prog="python -m tools.assurance", description=__doc__)
-    names = ["slither", "halmos", "mutants", "forge"]
+    names = ["coverage", "slither", "halmos", "mutants", "forge"]
     parser.add_argument(
         "tools", nargs="*", metavar="tool", help=f"of {', '.join(names)}; all if none"
     )

@@ -14,8 +14,6 @@ LINES_MAX = 60
 ENVIRONMENT = {
     "FOUNDRY_PROFILE": "long",
     "ROWEN_SHIPPED": "true",
-    # The default is for a few hundred inputs: a test that drops three of four runs into it.
-    "FOUNDRY_FUZZ_MAX_TEST_REJECTS": "10000000",
 }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools.assurance import analysis, fuzzing, mutants, proofs
+from tools.assurance import analysis, coverage, fuzzing, mutants, proofs
 from tools.assurance.__main__ import carry_out, parse
 from tools.assurance.mutators import Mutant, mutants_of
 from tools.assurance.reporting import AssuranceFailed, Report
@@ -70,6 +70,48 @@ def test_every_survivor_has_one_reason(tmp_path: Path) -> None:
     with pytest.raises(AssuranceFailed, match="twice"):
         mutants.explanations(file)
     mutants.explanations(CONTRACTS / "assurance" / "survivors.toml")
+
+
+# ---- coverage
+
+OURS = "SF:src/C.sol\nDA:4,7\nFN:4,C.f\nFNDA:7,C.f\nBRDA:5,0,0,3\nBRDA:5,0,1,4\nend_of_record\n"
+UNTESTED = "SF:src/Planted.sol\nDA:8,0\nFNDA:0,Planted.end\nBRDA:9,0,0,-\nend_of_record\n"
+
+
+def covered(tracefile: str) -> Report:
+    return coverage.report_on(coverage.reached_in(tracefile))
+
+
+def test_contracts_that_are_wholly_reached_are_well() -> None:
+    report = covered(OURS + UNTESTED)
+    assert not report.faults
+    assert report.figures.startswith("1 of 1 lines, 2 of 2 branches, 1 of 1 functions of src")
+
+
+@pytest.mark.parametrize(
+    ("reached", "missed", "fault"),
+    [
+        ("DA:4,7", "DA:4,0", "of the lines: src/C.sol:4"),
+        ("BRDA:5,0,1,4", "BRDA:5,0,1,0", "of the branches: src/C.sol:5"),
+        ("BRDA:5,0,1,4", "BRDA:5,0,1,-", "of the branches: src/C.sol:5"),
+        ("FNDA:7,C.f", "FNDA:0,C.f", "of the functions: src/C.sol: C.f"),
+    ],
+)
+def test_anything_below_all_fails_and_says_where(reached: str, missed: str, fault: str) -> None:
+    # A line that is there beside, so that the kind is known.
+    report = covered(OURS.replace(reached, f"{reached}\n{missed}") + UNTESTED)
+    assert report.faults == (f"no unit test reaches, {fault}",)
+
+
+@pytest.mark.parametrize("seen", ["", UNTESTED.replace(",0\n", ",1\n")])
+def test_a_count_that_does_not_see_the_untested_contract_is_not_believed(seen: str) -> None:
+    faults = covered(OURS + seen).faults
+    assert "forge coverage does not see that no test reaches the planted lines" in faults
+
+
+def test_a_count_without_branches_is_not_believed() -> None:
+    none = "\n".join(line for line in OURS.splitlines() if not line.startswith("BRDA"))
+    assert covered(f"{none}\n{UNTESTED}").faults == ("forge coverage knows of no branches in src/",)
 
 
 # ---- slither
