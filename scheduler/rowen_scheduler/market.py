@@ -9,6 +9,42 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedRun:
+    """Speed and energy with so many jobs at the same time, all of them together.
+
+    Attributes:
+        concurrency: Jobs.
+        input_per_ks: Input units read in 1,000 seconds.
+        output_per_ks: Output units written in 1,000 seconds.
+        first_token_ms: From order to first token, the median job.
+        input_j_per_m: Joules for a million input units; None where nothing measured them.
+        output_j_per_m: The same of output units.
+    """
+
+    concurrency: int
+    input_per_ks: int
+    output_per_ks: int
+    first_token_ms: int
+    input_j_per_m: int | None = None
+    output_j_per_m: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a provider says that it measured. Nobody checks it.
+
+    Attributes:
+        measured_at_ms: Unix time.
+        energy_source: Where joules are from, a word such as ``nvml_counter``.
+        runs: By concurrency; the first is a job alone.
+    """
+
+    measured_at_ms: int
+    energy_source: str
+    runs: tuple[ClaimedRun, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """A priced product: one model at one precision on one engine build.
 
@@ -25,6 +61,7 @@ class Variant:
         price_cached: Per million input units served from cache.
         price_output: Per million output units.
         price_request: For each job.
+        claim: Its speed and energy, as its provider measured them; no part of the product.
     """
 
     id: bytes
@@ -39,6 +76,7 @@ class Variant:
     price_cached: int
     price_output: int
     price_request: int
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

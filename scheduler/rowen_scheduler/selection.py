@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
 
 from rowen_scheduler.market import Offer, Variant
+
+
+class Sort(StrEnum):
+    """What counts most. All but the price rest on providers' claims of a job that is alone."""
+
+    PRICE = "price"
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    ENERGY = "energy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +30,7 @@ class Preferences:
         price_output_max: Per million output units; None for any.
         only: Provider addresses to consider; empty for all.
         ignore: Provider addresses to leave out.
+        sort: What counts most; what a provider does not claim comes last.
     """
 
     model: str
@@ -27,6 +39,7 @@ class Preferences:
     price_output_max: int | None = None
     only: frozenset[bytes] = frozenset()
     ignore: frozenset[bytes] = frozenset()
+    sort: Sort = Sort.PRICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +61,9 @@ class Rejection:
 def select(
     offers: Iterable[Offer], preferences: Preferences, *, now_ms: int
 ) -> tuple[list[Match], list[Rejection]]:
-    """Cheapest output first, then cheapest input, then by address, so that it is repeatable.
+    """Best first: by what counts most, cheapest output, cheapest input, then by address.
+
+    So it is repeatable.
 
     Returns:
         What will do, best first, and a reason for every provider that will not.
@@ -67,8 +82,23 @@ def select(
         if why:
             rejections.append(Rejection(offer.provider, why))
         matches += [Match(offer, variant) for variant in fitting]
-    matches.sort(key=lambda m: (m.variant.price_output, m.variant.price_input, m.offer.provider))
+    matches.sort(key=lambda match: _rank(match, preferences.sort))
     return matches, rejections
+
+
+def _rank(match: Match, sort: Sort) -> tuple[float, int, int, bytes]:
+    variant = match.variant
+    claim = variant.claim
+    last = inf
+    if claim is not None:
+        alone = claim.runs[0]
+        if sort is Sort.THROUGHPUT:
+            last = -alone.output_per_ks
+        elif sort is Sort.LATENCY:
+            last = alone.first_token_ms
+        elif sort is Sort.ENERGY and alone.output_j_per_m is not None:
+            last = alone.output_j_per_m
+    return (last, variant.price_output, variant.price_input, match.offer.provider)
 
 
 def _is_named(variant: Variant, model: str) -> bool:

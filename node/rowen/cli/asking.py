@@ -26,6 +26,7 @@ from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.jobs import CONTENT_BYTES_MAX
 from rowen.protocol.statements import EnergySource
+from rowen_scheduler.selection import Sort
 
 _WORDS: Final[Mapping[EnergySource, EnergyWord]] = {
     EnergySource.NONE: "none",
@@ -47,6 +48,7 @@ class Question:
     temperature: float
     seed: int
     providers: tuple[str, ...]
+    sort: str = "price"
 
     def __repr__(self) -> str:
         return f"Question(model={self.model!r})"
@@ -96,6 +98,7 @@ def ask(home: Home, password_file: Path | None, question: Question, *, as_json: 
                 temperature=question.temperature,
                 seed=question.seed,
                 providers=session.only,
+                sort=Sort(question.sort),
             )
             try:
                 # Ctrl-C ends the answer, and not the session that has to pay for it.

@@ -58,6 +58,25 @@ class ChannelClosedDocument(Document, frozen=True):
     transaction: Transaction
 
 
+class ClaimedRunEntry(Document, frozen=True):
+    """Speed and energy with so many jobs at once; see ``rowen_scheduler.market.ClaimedRun``."""
+
+    concurrency: Count
+    input_per_ks: Count
+    output_per_ks: Count
+    first_token_ms: Count
+    input_j_per_m: Count | None
+    output_j_per_m: Count | None
+
+
+class ClaimEntry(Document, frozen=True):
+    """What a provider says that it measured of a variant. Nobody checks it."""
+
+    measured_at_ms: Count
+    energy_source: str
+    runs: list[ClaimedRunEntry]
+
+
 class OfferEntry(Document, frozen=True):
     """One provider's variant; prices per million units."""
 
@@ -73,6 +92,7 @@ class OfferEntry(Document, frozen=True):
     price_output: Amount
     price_request: Amount
     expires_at_ms: Count
+    claim: ClaimEntry | None
 
 
 class Turned(Document, frozen=True):

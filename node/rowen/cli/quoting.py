@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
 from rowen.cli.buyers import Session
-from rowen.cli.buying_documents import OfferEntry, QuoteDocument, Turned
+from rowen.cli.buying_documents import ClaimEntry, OfferEntry, QuoteDocument, Turned
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.people import dollars, harmless, short, table
 from rowen.cli.runner import run_async
 from rowen.home import Home
 from rowen.protocol.ids import format_address
-from rowen_scheduler.selection import Match, Preferences, Rejection
+from rowen_scheduler.selection import Match, Preferences, Rejection, Sort
 
 
 def show_quote(
-    home: Home, password_file: Path | None, model: str, named: tuple[str, ...], *, as_json: bool
+    home: Home,
+    password_file: Path | None,
+    model: str,
+    named: tuple[str, ...],
+    sort: str,
+    *,
+    as_json: bool,
 ) -> int:
     """Prints what will do, best first, and why the others will not."""
     session = Session(home, password_file, named)
 
     async def work() -> int:
         async with session.client() as client:
-            matches, rejections = await client.matches(Preferences(model=model, only=session.only))
+            wanted = Preferences(model=model, only=session.only, sort=Sort(sort))
+            matches, rejections = await client.matches(wanted)
         document = QuoteDocument(
             model=model,
             offers=[_offer(match) for match in matches],
@@ -57,7 +67,29 @@ def _offer(match: Match) -> OfferEntry:
         price_output=str(variant.price_output),
         price_request=str(variant.price_request),
         expires_at_ms=offer.expires_at_ms,
+        claim=None if variant.claim is None else msgspec.convert(asdict(variant.claim), ClaimEntry),
     )
+
+
+def _claims(claim: ClaimEntry | None) -> tuple[str, ...]:
+    if claim is None:
+        return ("–", "–", "–", "")
+    alone = claim.runs[0]
+    joules = alone.output_j_per_m
+    return (
+        f"{alone.output_per_ks / 1000:.1f}",
+        f"{alone.first_token_ms} ms",
+        "–" if joules is None else f"{joules / 1000:.1f}",
+        _day(claim.measured_at_ms),
+    )
+
+
+def _day(at_ms: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"
+    except (OverflowError, ValueError, OSError):
+        # A stranger wrote it.
+        return "?"
 
 
 def _print_quote(screen: Console, document: QuoteDocument) -> None:
@@ -73,11 +105,17 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
                 dollars(o.price_cached),
                 dollars(o.price_output),
                 dollars(o.price_request),
+                *_claims(o.claim),
             )
             for o in document.offers
         ]
         header = ("provider", "variant", "for", "input", "cached", "output", "request")
-        screen.print(table(header, rows, right="lllrrrr"))
-        screen.print("prices per million tokens; request is for each job", style="dim")
+        claimed = ("tokens/s", "first", "J/1k", "claimed")
+        screen.print(table((*header, *claimed), rows, right="lllrrrrrrrr"))
+        screen.print(
+            "prices per million tokens; request is for each job; speed, time to first token and "
+            "joules for 1,000 tokens of a job alone are the provider's claims of that day",
+            style="dim",
+        )
     for rejected in document.rejected:
         screen.print(f"not {short(rejected.provider)}: {harmless(rejected.why)}", style="dim")

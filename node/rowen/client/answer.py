@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -250,14 +251,7 @@ class Answer:
         """
         tried = frozenset(rejection.provider for rejection in self.attempts)
         chosen = self._request.preferences
-        preferences = Preferences(
-            model=chosen.model,
-            kind=chosen.kind,
-            price_input_max=chosen.price_input_max,
-            price_output_max=chosen.price_output_max,
-            only=chosen.only,
-            ignore=chosen.ignore | tried,
-        )
+        preferences = dataclasses.replace(chosen, ignore=chosen.ignore | tried)
         matches, rejections = await self._client.matches(preferences)
         no_money: UserError | None = None
         for match in matches:

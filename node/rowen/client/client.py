@@ -26,7 +26,7 @@ from rowen.protocol.messages import decode_input, encode_input
 from rowen.protocol.signing import Key
 from rowen.store.base import ChannelOpened, Journal
 from rowen_scheduler.market import Offer
-from rowen_scheduler.selection import Match, Preferences, Rejection, select
+from rowen_scheduler.selection import Match, Preferences, Rejection, Sort, select
 
 CLOSE_S = 5.0
 PROVIDERS_MAX = 1_000
@@ -136,6 +136,7 @@ class Client:
         price_input_max: int | None = None,
         price_output_max: int | None = None,
         providers: Iterable[bytes] = (),
+        sort: Sort = Sort.PRICE,
     ) -> Answer:
         """Asks for an answer; iterate over it inside ``async with`` for its text.
 
@@ -151,6 +152,7 @@ class Client:
             price_input_max: Cap on the price per million input units.
             price_output_max: Cap on the price per million output units.
             providers: Addresses to choose from; empty for all.
+            sort: What counts most in choosing.
 
         Raises:
             UserError: The request itself is malformed.
@@ -164,6 +166,7 @@ class Client:
             price_input_max=price_input_max,
             price_output_max=price_output_max,
             only=frozenset(providers),
+            sort=sort,
         )
         job_input = ChatInput(turns, temperature, top_p, seed, _stops(stop))
         return Answer(self, _request(job_input, preferences, max_cost, max_output))
@@ -182,6 +185,7 @@ class Client:
         price_input_max: int | None = None,
         price_output_max: int | None = None,
         providers: Iterable[bytes] = (),
+        sort: Sort = Sort.PRICE,
     ) -> Answer:
         """Has a text gone on with, as it is; no chat template is put around it.
 
@@ -197,6 +201,7 @@ class Client:
             price_input_max: Cap on the price per million input units.
             price_output_max: Cap on the price per million output units.
             providers: Addresses to choose from; empty for all.
+            sort: What counts most in choosing.
 
         Raises:
             UserError: The request itself is malformed.
@@ -209,6 +214,7 @@ class Client:
             price_input_max=price_input_max,
             price_output_max=price_output_max,
             only=frozenset(providers),
+            sort=sort,
         )
         job_input = CompletionInput(prompt, temperature, top_p, seed, _stops(stop))
         return Answer(self, _request(job_input, preferences, max_cost, max_output))

@@ -23,7 +23,7 @@ from rowen.protocol.errors import UserError
 from rowen.protocol.jobs import Finish, Message
 from rowen.protocol.statements import Receipt
 from rowen_scheduler.market import Offer
-from rowen_scheduler.selection import Rejection
+from rowen_scheduler.selection import Rejection, Sort
 
 T = TypeVar("T")
 
@@ -98,6 +98,7 @@ class AsyncClient:
         seed: int = 0,
         stop: Sequence[str] = (),
         providers: Iterable[str] = (),
+        sort: str = "price",
     ) -> Answer:
         """Asks; iterate over the answer inside ``async with`` for its text.
 
@@ -113,6 +114,8 @@ class AsyncClient:
             seed: Of the sampler.
             stop: Texts that end the answer.
             providers: Multiaddresses or 0x addresses to choose from; all known by default.
+            sort: What counts most: ``price``, or by what providers claim ``throughput``,
+                ``latency`` or ``energy``.
 
         Raises:
             UserError: The request is malformed, or this is outside ``async with``.
@@ -127,6 +130,7 @@ class AsyncClient:
             seed=seed,
             stop=stop,
             providers=[provider_of(provider) for provider in providers],
+            sort=_sort(sort),
         )
 
     def complete(
@@ -141,6 +145,7 @@ class AsyncClient:
         seed: int = 0,
         stop: Sequence[str] = (),
         providers: Iterable[str] = (),
+        sort: str = "price",
     ) -> Answer:
         """Has a text gone on with, as it is; no chat template is put around it.
 
@@ -154,6 +159,8 @@ class AsyncClient:
             seed: Of the sampler.
             stop: Texts that end the answer.
             providers: Multiaddresses or 0x addresses to choose from; all known by default.
+            sort: What counts most: ``price``, or by what providers claim ``throughput``,
+                ``latency`` or ``energy``.
 
         Raises:
             UserError: The request is malformed, or this is outside ``async with``.
@@ -168,6 +175,7 @@ class AsyncClient:
             seed=seed,
             stop=stop,
             providers=[provider_of(provider) for provider in providers],
+            sort=_sort(sort),
         )
 
     def _cost(self, max_cost: str | None) -> int:
@@ -327,6 +335,13 @@ class SyncAnswer:
     def parts(self) -> list[Part]:
         """Who contributed what."""
         return self._answer.parts
+
+
+def _sort(word: str) -> Sort:
+    try:
+        return Sort(word)
+    except ValueError as error:
+        raise UserError(f"sort={word!r}: expected one of {', '.join(Sort)}") from error
 
 
 def _message(turn: Message | dict[str, str]) -> Message:

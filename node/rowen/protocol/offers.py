@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Annotated
 
@@ -11,10 +12,10 @@ import msgspec
 from rowen.protocol import statements
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError
-from rowen.protocol.messages import Bytes32, Count, Hello, Signed
+from rowen.protocol.messages import Bytes32, Count, Hello, Milliseconds, Signed
 from rowen.protocol.signing import Key, recover
+from rowen_scheduler.market import Claim, ClaimedRun, Variant
 from rowen_scheduler.market import Offer as MarketOffer
-from rowen_scheduler.market import Variant
 
 Amount = Annotated[bytes, msgspec.Meta(min_length=12, max_length=12)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
@@ -23,6 +24,25 @@ KindName = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 
 OFFER_LIFETIME_MS_MAX = 24 * 3600 * 1000
 CLOCK_SKEW_MS_MAX = 60_000
+
+
+class RunContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Speed and energy as they travel; see ``market.ClaimedRun``."""
+
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)]
+    input_per_ks: Count
+    output_per_ks: Count
+    first_token_ms: Count
+    input_j_per_m: Count | None
+    output_j_per_m: Count | None
+
+
+class ClaimContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a provider measured, as it travels; see ``market.Claim``."""
+
+    measured_at_ms: Milliseconds
+    energy_source: KindName
+    runs: Annotated[tuple[RunContent, ...], msgspec.Meta(min_length=1, max_length=4)]
 
 
 class VariantContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,6 +59,7 @@ class VariantContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_cached: Amount
     price_output: Amount
     price_request: Amount
+    claim: ClaimContent | None
 
 
 class OfferContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +177,23 @@ def _content_of(variant: Variant) -> VariantContent:
         price_cached=_amount(variant.price_cached),
         price_output=_amount(variant.price_output),
         price_request=_amount(variant.price_request),
+        claim=None if variant.claim is None else _content_of_claim(variant.claim),
+    )
+
+
+def _content_of_claim(claim: Claim) -> ClaimContent:
+    return ClaimContent(
+        measured_at_ms=claim.measured_at_ms,
+        energy_source=claim.energy_source,
+        runs=tuple(RunContent(**asdict(run)) for run in claim.runs),
+    )
+
+
+def _claim_of(content: ClaimContent) -> Claim:
+    return Claim(
+        measured_at_ms=content.measured_at_ms,
+        energy_source=content.energy_source,
+        runs=tuple(ClaimedRun(**msgspec.structs.asdict(run)) for run in content.runs),
     )
 
 
@@ -180,4 +218,5 @@ def _variant_of(content: VariantContent) -> Variant:
         price_cached=int.from_bytes(content.price_cached, "big"),
         price_output=int.from_bytes(content.price_output, "big"),
         price_request=int.from_bytes(content.price_request, "big"),
+        claim=None if content.claim is None else _claim_of(content.claim),
     )

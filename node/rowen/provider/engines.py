@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from rowen.gpu.base import GpuInfo
 from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.provider.gpu_choice import Choice, choose
+from rowen.provider.measurement import claim_of, recall
 from rowen.provider.settings import Prices
 from rowen.provider.stock import Ware
 
@@ -60,7 +62,12 @@ async def open_wares(
                 )
             )
         _check_differ(wares)
-        yield wares
+        yield [_with_claim(home, ware) for ware in wares]
+
+
+def _with_claim(home: Home, ware: Ware) -> Ware:
+    measured = recall(home.measurements, ware.variant().id)
+    return ware if measured is None else replace(ware, claim=claim_of(measured))
 
 
 def _choose(where: str, named: Sequence[str], config: Config, lent: Sequence[GpuInfo]) -> Choice:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import msgspec
 
 from rowen.protocol.errors import UserError
 from rowen_scheduler.energy import Weights
-from rowen_scheduler.market import Variant
+from rowen_scheduler.market import Claim, ClaimedRun, Variant
 from rowen_scheduler.pricing import (
     Costs,
     Floor,
@@ -23,6 +24,8 @@ from rowen_scheduler.pricing import (
 )
 
 FORMAT = 1
+CLAIMED_RUNS_MAX = 4
+_COUNT_MAX = 2**32 - 1
 # Bits of a weight, by what the field calls precisions; the first that fits decides.
 _BITS = (("f32", 32), ("fp32", 32), ("bf16", 16), ("f16", 16), ("fp16", 16), ("8", 8), ("6", 6),
          ("5", 5), ("4", 4), ("3", 3), ("2", 2))  # fmt: skip
@@ -187,6 +190,36 @@ def weights_of(measurements: list[Measurement]) -> Weights | None:
         took = read.elapsed_us, write.elapsed_us
     # Crosswise, so that the ratio stays exact without a division.
     return Weights(prefill=took[0] * write.units, decode=took[1] * read.units)
+
+
+def claim_of(measurement: Measurement) -> Claim:
+    """What an offer says of a measurement: speed rounded down, energy rounded up."""
+    return Claim(
+        measured_at_ms=measurement.measured_at_ms,
+        energy_source=measurement.energy_source,
+        runs=tuple(_claimed(run) for run in measurement.runs[:CLAIMED_RUNS_MAX]),
+    )
+
+
+def _claimed(run: Run) -> ClaimedRun:
+    return ClaimedRun(
+        concurrency=run.concurrency,
+        input_per_ks=_per_ks(run.prefill),
+        output_per_ks=_per_ks(run.decode),
+        first_token_ms=min(_COUNT_MAX, round(statistics.median(run.first_token_us) / 1000)),
+        input_j_per_m=_j_per_m(run.prefill),
+        output_j_per_m=_j_per_m(run.decode),
+    )
+
+
+def _per_ks(phase: Phase) -> int:
+    return min(_COUNT_MAX, phase.units * 1000 * 1_000_000 // max(1, phase.elapsed_us))
+
+
+def _j_per_m(phase: Phase) -> int | None:
+    if phase.energy_mj is None or not phase.units:
+        return None
+    return min(_COUNT_MAX, -(-phase.energy_mj * 1000 // phase.units))
 
 
 # --- in the home

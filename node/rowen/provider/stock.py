@@ -19,7 +19,7 @@ from rowen.protocol.errors import Reason, Refused
 from rowen.protocol.offers import variant_id
 from rowen.provider.settings import Caps, Prices
 from rowen_scheduler.admission import Entry, Full, Limits, Line, Load, Turned, arrive, leave
-from rowen_scheduler.market import Variant
+from rowen_scheduler.market import Claim, Variant
 
 log = structlog.get_logger("rowen.provider")
 
@@ -40,12 +40,14 @@ class Ware:
         prices: Of its units.
         output_units_max: Longest answer an order may ask for.
         gpus: UUIDs of the GPUs that the engine uses; empty for all that are lent.
+        claim: What was measured of it; None until that was done.
     """
 
     engine: Engine
     prices: Prices
     output_units_max: int = 4096
     gpus: tuple[str, ...] = ()
+    claim: Claim | None = None
 
     def variant(self) -> Variant:
         """As it stands in the offer."""
@@ -70,6 +72,7 @@ class Ware:
             price_cached=self.prices.cached,
             price_output=self.prices.output,
             price_request=self.prices.request,
+            claim=self.claim,
         )
 
 

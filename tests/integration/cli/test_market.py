@@ -38,6 +38,8 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
     operator = rowen(owner, "init", "--yes", "--json").document("init")["operator"]
     for address in (wallet, operator):
         assert rowen(owner, "devnet", "fund", address, "--usd", 3).code == 0
+    bench = ("--prefill", 32, "--decode", 8, "--rounds", 1)
+    assert rowen(owner, "bench", *bench, "--json").code == 0
     with running(owner, "serve", "--json") as serving:
         ready = first_document(serving, "serve")
         assert ready["address"] == operator
@@ -75,6 +77,7 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
     assert (channel["free"], channel["receipts"]) == ("500000", 0)
     quote = rowen(developer, "quote", "--provider", place, "--json").document("quote")
     assert [offer["provider"] for offer in quote["offers"]] == [operator]
+    check_claims(developer, place, quote["offers"][0]["claim"])
     assert quote["offers"][0]["kinds"] == ["chat", "completion"]
 
     said = lines(rowen(developer, "run", "-", "--provider", place, "--max-output", 8, "--json",
@@ -94,6 +97,18 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
     assert completed["text"].startswith(", the city of New Haven")
     chatted = lines(rowen(developer, "run", text[0], *text[2:], "--json"))[-1]
     assert completed["input_units"] < chatted["input_units"], "no template is around it"
+
+
+def check_claims(developer: Path, place: str, claim: dict[str, Any]) -> None:
+    """What the owner measured with `rowen bench` is what a developer is told."""
+    alone, many = claim["runs"]
+    assert (alone["concurrency"], many["concurrency"]) == (1, 2)
+    assert 0 < alone["output_per_ks"] < 10**9
+    assert alone["input_per_ks"] > 0
+    assert claim["measured_at_ms"] > 1_700_000_000_000
+    shown = rowen(developer, "quote", "--provider", place, "--sort", "throughput")
+    assert f"{alone['output_per_ks'] / 1000:.1f}" in shown.out
+    assert "claims" in shown.out
 
 
 def check_refusals(developer: Path, place: str) -> None:

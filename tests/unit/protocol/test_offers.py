@@ -1,5 +1,6 @@
 """Offers: in one's own name only, for one deployment, for a time. Threat 44."""
 
+import dataclasses
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +16,7 @@ from rowen.protocol.errors import PeerError
 from rowen.protocol.messages import Hello, Signed
 from rowen.protocol.offers import CLOCK_SKEW_MS_MAX, OFFER_LIFETIME_MS_MAX, read_offer, sign_offer
 from rowen.protocol.statements import Offer
+from rowen_scheduler.market import Claim, ClaimedRun
 from rowen_scheduler.market import Offer as MarketOffer
 
 
@@ -60,6 +62,30 @@ def with_content(content: bytes) -> Hello:
 
 def test_an_offer_is_read_as_it_was_made() -> None:
     assert read(sign_offer(sold(), DOMAIN, OPERATOR)) == sold()
+
+
+RUN = ClaimedRun(
+    concurrency=1, input_per_ks=7, output_per_ks=5, first_token_ms=3, output_j_per_m=2**32 - 1
+)
+CLAIM = Claim(measured_at_ms=NOW_MS, energy_source="nvml_counter", runs=(RUN,) * 4)
+
+
+def claiming(**changes: Any) -> dict[str, Any]:
+    """A product's content with a claim, some of it changed."""
+    (only,) = sold().variants
+    hello = sign_offer(sold(variants=(build.variant(id=only.id, claim=CLAIM),)), DOMAIN, OPERATOR)
+    (unpacked,) = msgpack.unpackb(hello.content)["variants"]
+    unpacked["claim"] |= changes
+    made: dict[str, Any] = unpacked
+    return made
+
+
+def test_a_claim_travels_with_the_product_and_is_no_part_of_it() -> None:
+    """What was measured changes; what is sold stays the same."""
+    (plain,) = sold().variants
+    told = sold(variants=(dataclasses.replace(plain, claim=CLAIM),))
+    assert read(sign_offer(told, DOMAIN, OPERATOR)) == told
+    assert told.variants[0].id == plain.id
 
 
 def test_nobody_relays_anothers_offer_as_their_own() -> None:
@@ -151,6 +177,13 @@ VARIANT = content()["variants"][0]
         content(variants=[VARIANT | {"model": "m" * 129}]),
         content(variants=[VARIANT | {"weights_digest": b"\x01" * 31}]),
         content(variants=[VARIANT | {"more": 1}]),
+        content(variants=[VARIANT | {"claim": {}}]),
+        content(variants=[claiming(more=1)]),
+        content(variants=[claiming(runs=[])]),
+        content(variants=[claiming(runs=claiming()["claim"]["runs"] * 2)]),
+        content(variants=[claiming(energy_source="w" * 33)]),
+        content(variants=[claiming(measured_at_ms=-1)]),
+        content(variants=[claiming(runs=[claiming()["claim"]["runs"][0] | {"concurrency": 0}])]),
         content(variants=[VARIANT | {"kinds": []}]),
         content(variants=[VARIANT | {"kinds": ["chat"] * 9}]),
         content(variants=[VARIANT | {"kinds": ["k" * 33]}]),

@@ -15,6 +15,7 @@ from rowen.provider.measurement import (
     Quality,
     Run,
     check_prices,
+    claim_of,
     floors_of,
     keep,
     precision_bits,
@@ -152,3 +153,22 @@ def test_a_gpus_energy_is_divided_as_the_newest_measurement_says() -> None:
     by_time = weights_of([replace(MEASURED, runs=(run(1, 1, None), slow))])
     assert by_time is not None
     assert Fraction(by_time.decode, by_time.prefill) == 20
+
+
+def test_a_claim_is_what_was_measured_rounded_against_its_provider() -> None:
+    """50 tokens and 150 W a second are 3 J a token; a third of a unit is never claimed."""
+    claim = claim_of(MEASURED)
+    assert (claim.measured_at_ms, claim.energy_source) == (1, "nvml_counter")
+    alone, many = claim.runs
+    assert (alone.concurrency, alone.output_per_ks, alone.output_j_per_m) == (1, 50_000, 3_000_000)
+    assert (alone.input_per_ks, alone.input_j_per_m) == (500_000, 300_000)
+    assert (many.concurrency, many.output_per_ks) == (4, 100_000)
+    odd = Phase(units=3, elapsed_us=1_000_000_007, energy_mj=10)
+    run_of_odd = Run(concurrency=1, prefill=odd, decode=odd, first_token_us=(900, 1_600, 9_000))
+    (told,) = claim_of(replace(MEASURED, runs=(run_of_odd,))).runs
+    assert (told.output_per_ks, told.output_j_per_m, told.first_token_ms) == (2, 3_334, 2)
+
+
+def test_what_was_not_measured_is_not_claimed() -> None:
+    (alone,) = claim_of(replace(MEASURED, runs=(run(1, 1, None),), energy_source="none")).runs
+    assert (alone.input_j_per_m, alone.output_j_per_m) == (None, None)

@@ -37,6 +37,20 @@ Providers = Annotated[
 ]
 
 
+class Sort(StrEnum):
+    """What counts most; see ``rowen_scheduler.selection.Sort``."""
+
+    PRICE = "price"
+    THROUGHPUT = "throughput"
+    LATENCY = "latency"
+    ENERGY = "energy"
+
+
+SortBy = Annotated[
+    Sort, typer.Option("--sort", help="What counts most; all but the price are providers' claims.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Buy")(run)
@@ -59,6 +73,7 @@ def run(
     temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     provider: Providers = None,
+    sort: SortBy = Sort.PRICE,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -76,6 +91,7 @@ def run(
         temperature=temperature,
         seed=seed,
         providers=tuple(provider or ()),
+        sort=sort.value,
     )
     return ask(node, password_file, question, as_json=as_json)
 
@@ -83,6 +99,7 @@ def run(
 def quote(
     model: Annotated[str, typer.Argument(help="Name in the offers.")] = MODEL,
     provider: Providers = None,
+    sort: SortBy = Sort.PRICE,
     home: HomeAt = None,
     password_file: PasswordFile = None,
     as_json: Json = False,
@@ -91,7 +108,8 @@ def quote(
     node = node_of(home)
     from rowen.cli.quoting import show_quote
 
-    return show_quote(node, password_file, model, tuple(provider or ()), as_json=as_json)
+    named = tuple(provider or ())
+    return show_quote(node, password_file, model, named, sort.value, as_json=as_json)
 
 
 @channel_group.command("open")
