@@ -408,6 +408,14 @@ class Client:
         )
         await self._journal.append(opened)
         replayed = await replay(self._journal, opened, view.locked)
+        if view.claimed > replayed.state.log.total:
+            address = format_address(provider)
+            raise UserError(
+                f"provider {address} claimed {view.claimed} token units on chain, the newest "
+                f"voucher in this journal is for {replayed.state.log.total}: it was restored from "
+                "an old copy. Put the newest one back, or ask for what is left with "
+                f"`rowen channel close {address}` and buy from another home"
+            )
         account = Account(
             replayed.state,
             journal=self._journal,

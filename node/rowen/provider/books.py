@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 import trio
 from msgspec.structs import replace
 
@@ -32,6 +33,8 @@ from rowen.store.base import (
     ReceiptKept,
     VoucherKept,
 )
+
+log = structlog.get_logger("rowen.provider")
 
 CHAIN_WAIT_S = 10.0
 BAD_DEBT_S = 3600
@@ -136,11 +139,12 @@ class Books:
         """The account of a funded channel.
 
         Raises:
-            Refused: No confirmed funds, or the chain cannot be asked.
+            Refused: No confirmed funds, the chain cannot be asked, or the books are an old copy.
         """
         key = ChannelKey(payer, self._key.address, signer)
         account = self._accounts.get(key.id)
         if account is not None:
+            await self._require_newest(account)
             return account
         # Nothing is remembered of a channel without money: strangers cost no memory.
         view = await self.view(key.id)
@@ -162,7 +166,34 @@ class Books:
         )
         await self._journal.append(opened)
         # Another session of the same client may have come first while we waited.
-        return self._accounts.setdefault(key.id, self._account_of(self._fresh(opened)))
+        account = self._accounts.setdefault(key.id, self._account_of(self._fresh(opened)))
+        await self._require_newest(account)
+        return account
+
+    async def _require_newest(self, account: Account) -> None:
+        """Stops a channel whose vouchers on chain are newer than ours, before anything is said.
+
+        We would sign receipts again that were signed with other content, which is proof of fraud.
+
+        Raises:
+            Refused: Its books were restored from an old copy.
+        """
+        try:
+            view = await self.view(account.state.channel_id)
+        except Refused:
+            # What is owed is settled without the chain; orders wait for it.
+            return
+        known = account.state.paid.total
+        if view.claimed <= known:
+            return
+        why = (
+            f"{view.claimed} token units were claimed with vouchers of this channel, the newest "
+            f"in these books is for {known}: they were restored from an old copy"
+        )
+        if not account.state.stopped:
+            log.error("channel stopped", channel=account.state.channel_id.hex(), why=why)
+            await account.stop(why)
+        raise Refused(Reason.CHANNEL_STOPPED, why)
 
     async def view(self, channel_id: bytes, *, age_s_max: float | None = None) -> ChannelView:
         """The channel on chain, confirmed and recent.

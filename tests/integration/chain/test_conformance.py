@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from rowen.chain.base import CLAIM_ROWS_MAX, Reverted
+from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Reverted
 from rowen.chain.events import (
     Claimed,
     Locked,
@@ -289,6 +289,38 @@ async def test_a_reorganisation_takes_a_lock_back_and_recovery_brings_it_again(
                 await world.mine()
                 await trio.sleep(0.1)
     assert await channel(world, 2) == ChannelView(locked=10_000, claimed=0)
+
+
+async def test_a_reorganisation_takes_a_claim_back_and_recovery_brings_it_again(
+    world: World,
+) -> None:
+    """Threat 37: it is one claim still, under its nonce, and pays once."""
+    await lock(world)
+    await world.mine(3)
+    wallet = world.wallet(PROVIDER, confirmations=2)
+    rows = [voucher_row(world, 3_000)]
+    results: list[ClaimResult] = []
+    async with trio.open_nursery() as nursery:
+
+        async def claiming() -> None:
+            results.append(await wallet.claim(PROVIDER.address, rows, intent="claim"))
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(claiming)
+        while await world.escrow.credit(PROVIDER.address) == 0:
+            await trio.sleep(0.01)
+        await world.reorg(1)
+        with trio.move_on_after(60):
+            while True:
+                await world.mine()
+                await trio.sleep(0.1)
+    (row,) = results[0].rows
+    assert isinstance(row, Claimed)
+    assert await channel(world, 2) == ChannelView(locked=10_000, claimed=3_000)
+    assert await world.escrow.credit(PROVIDER.address) == 3_000
+    # Whoever asks again finds what was done.
+    again = await world.wallet(PROVIDER).claim(PROVIDER.address, rows, intent="claim")
+    assert again.receipt.hash == results[0].receipt.hash
 
 
 async def test_events_of_a_block_that_was_replaced_are_unavailable(world: World) -> None:
