@@ -127,6 +127,45 @@ def choose(waiting: Sequence[Waiting], gas: Gas | None, policy: ClaimPolicy) -> 
     return Choice()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Danger:
+    """A voucher that is lost if it is not on chain in time.
+
+    Attributes:
+        amount: Token units.
+        left_s: Until its payer may take them.
+    """
+
+    amount: int
+    left_s: int
+
+
+def fee_ceiling_wei(dangers: Sequence[Danger], gas: int, coin_value: int, delay_s: int) -> int:
+    """What a unit of gas may cost at most, to save what payers who leave owe.
+
+    It rises from nothing when half of the escrow's delay is over, to all that would be lost when
+    an eighth is left, so that a spike is first waited out and at last outbid. Where nothing is
+    in danger it is 0, and the owner's own ceiling holds.
+
+    Args:
+        dangers: Vouchers of payers who leave.
+        gas: Limit of the transaction, > 0.
+        coin_value: What 10^18 wei are worth, token units; 0 when that is not known.
+        delay_s: Of the escrow, from a payer's request to the end.
+    """
+    begins_s, full_s = delay_s // 2, delay_s // 8
+    if not coin_value or begins_s <= full_s:
+        return 0
+    ceiling_wei = 0
+    for danger in dangers:
+        # All that is gone by then, which is what this moment's haste is worth.
+        saved = sum(each.amount for each in dangers if each.left_s <= danger.left_s)
+        passed_s = min(max(0, begins_s - danger.left_s), begins_s - full_s)
+        worth = saved * COIN_WEI * passed_s
+        ceiling_wei = max(ceiling_wei, worth // (coin_value * gas * (begins_s - full_s)))
+    return ceiling_wei
+
+
 def worth_from(rows: int, gas: Gas, policy: ClaimPolicy) -> int:
     """What so many vouchers must be worth together, token units, rounded up."""
     return -(-gas.weigh(policy.gas(rows)) * 100 // (policy.gas_percent_max * COIN_WEI))

@@ -13,6 +13,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from rowen.chain.base import Ceiling, ClaimResult
 from rowen.protocol.messages import Signed
 from rowen.provider.backlog import Backlog
 from rowen.provider.settlement import Claimer, ClaimTerms
@@ -142,6 +143,54 @@ async def test_all_that_a_leaving_payer_owes_is_claimed_although_the_chain_was_a
         world.escrow.is_down = False
         await trio.sleep(31)
         assert await world.escrow.credit(provider.key.address) == waiting.amount
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_claim_may_cost_more_as_its_payer_comes_near_to_leaving(
+    autojump_clock: MockClock,
+) -> None:
+    """Threat 36: the wallet asks before each fee, and hears what the moment is worth."""
+
+    class Asked(FakeWallet):
+        """Keeps the ceiling of its newest claim."""
+
+        ceiling: Ceiling | None = None
+
+        async def claim(
+            self, provider: bytes, rows: Any, *, intent: str, ceiling: Ceiling | None = None
+        ) -> ClaimResult:
+            self.ceiling = ceiling
+            return await super().claim(provider, rows, intent=intent)
+
+    async with sold() as (world, client, provider, claimer), trio.open_nursery() as nursery:
+        assert provider.node is not None
+        wallet = Asked(world.escrow, provider.key.address)
+        claimer = Claimer(
+            provider=provider.key.address,
+            domain=world.escrow.deployment.domain,
+            journal=provider.node.journal,
+            escrow=world.escrow,
+            wallet=wallet,
+            now_ms=world.now_ms,
+        )
+        (waiting,) = await claimer.unclaimed()
+        payer = FakeWallet(world.escrow, client.wallet.address)
+        await payer.request_unlock(provider.key.address, client.key.address, intent="leave")
+        terms = ClaimTerms(policy=ClaimPolicy(), coin_value=1)
+        nursery.start_soon(partial(claimer.watch, terms, interval_s=30))
+        await trio.sleep(1)
+        ceiling = wallet.ceiling
+        assert ceiling is not None
+        gas, delay_s = 50_000, world.escrow.deployment.unlock_delay_s
+        assert ceiling("claim-1", gas) == 0
+        seen = []
+        for _ in range(10):
+            await trio.sleep(delay_s / 10)
+            seen.append(ceiling("claim-1", gas))
+        assert seen == sorted(seen)
+        assert seen[3] == 0
+        assert seen[-1] == waiting.amount * 10**18 // gas
+        assert ceiling("sweep-1", gas) == 0
         nursery.cancel_scope.cancel()
 
 

@@ -12,7 +12,7 @@ block. On a chain shorter than N nothing is confirmed: channels read as empty.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import uuid4
@@ -255,6 +255,10 @@ class Escrow(Protocol):
         ...
 
 
+Ceiling = Callable[[str, int], int]
+"""From an intent and its gas limit to wei that a unit may cost, now; the larger ceiling holds."""
+
+
 class Wallet(Protocol):
     """One key's hand on the escrow. One task at a time writes; the others wait.
 
@@ -280,8 +284,15 @@ class Wallet(Protocol):
         """After a start: sends again what was recorded but not yet settled."""
         ...
 
-    async def finish(self) -> None:
-        """Waits until all that was recorded is final, raising fees like the call that sent it."""
+    async def finish(self, ceiling: Ceiling | None = None) -> bool:
+        """Waits until all that was recorded is final, raising fees like the call that sent it.
+
+        Args:
+            ceiling: Lifts the wallet's own ceiling of fees, as long as it says.
+
+        Returns:
+            Whether anything was not.
+        """
         ...
 
     async def gas_price_wei(self) -> int:
@@ -359,8 +370,22 @@ class Wallet(Protocol):
         """Voids what we signed for ``lock_for`` or an unlock and nobody has sent yet."""
         ...
 
-    async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
-        """Puts vouchers on chain: 1 to ``CLAIM_ROWS_MAX`` rows of ``CLAIM_ROW_BYTES``."""
+    async def claim(
+        self,
+        provider: bytes,
+        rows: Sequence[bytes],
+        *,
+        intent: str,
+        ceiling: Ceiling | None = None,
+    ) -> ClaimResult:
+        """Puts vouchers on chain: 1 to ``CLAIM_ROWS_MAX`` rows of ``CLAIM_ROW_BYTES``.
+
+        Args:
+            provider: Whose.
+            rows: The vouchers.
+            intent: See the class.
+            ceiling: Lifts the wallet's own ceiling of fees, as long as it says.
+        """
         ...
 
     async def sweep(self, provider: bytes, *, intent: str) -> TxReceipt:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
 import trio
 
-from rowen.chain.base import BlockRef, Reverted
+from rowen.chain.base import BlockRef, Ceiling, Reverted
 from rowen.chain.contract import decode_revert
 from rowen.chain.mined import Mined, find_mined, read_mined, why_reverted
 from rowen.chain.rpc import Rpc, RpcError, quantity, to_hex
@@ -82,8 +83,14 @@ class Sender:
             elif await self._is_final(found[1]):
                 await self._settle(attempts, found[0])
 
-    async def finish(self) -> None:
+    async def finish(self, ceiling: Ceiling | None = None) -> bool:
         """Follows what is recorded until all of it is final, lowest nonce first.
+
+        Args:
+            ceiling: Lifts the policy's.
+
+        Returns:
+            Whether there was anything to follow.
 
         Raises:
             Unavailable: The chain cannot be asked.
@@ -94,13 +101,21 @@ class Sender:
             pending.setdefault(attempt.nonce, []).append(attempt)
         for attempts in pending.values():
             try:
-                await self._follow(attempts[0].intent, attempts)
+                await self._follow(attempts[0].intent, attempts, ceiling)
             except Reverted as error:
                 # Whoever wished for it has gone; that it failed is its final word.
                 log.info("transaction of a former life failed", extra={"why": str(error)})
+        return bool(pending)
 
     async def submit(
-        self, call: str, intent: str, to: bytes, data: bytes, *, gas_min: int = 0
+        self,
+        call: str,
+        intent: str,
+        to: bytes,
+        data: bytes,
+        *,
+        gas_min: int = 0,
+        ceiling: Ceiling | None = None,
     ) -> Mined:
         """Has a call mined and confirmed; for a known intent, follows the transaction it has.
 
@@ -110,6 +125,7 @@ class Sender:
             to: Contract, 20 bytes.
             data: Call data; ignored for a known intent.
             gas_min: Gas limit where the estimate could be too low.
+            ceiling: Lifts the policy's.
 
         Raises:
             Unavailable: The chain cannot be asked, or gas costs more than the ceiling.
@@ -119,11 +135,11 @@ class Sender:
         async with self._writing:
             intent, attempts = await self._open(intent)
             if not attempts:
-                attempt = await self._prepare(call, intent, to, data, gas_min)
+                attempt = await self._prepare(call, intent, to, data, gas_min, ceiling)
                 await self._record(attempt)
                 attempts = [attempt]
                 await self._send(attempt)
-        return await self._follow(call, attempts)
+        return await self._follow(call, attempts, ceiling)
 
     async def resume(self, call: str, intent: str) -> Mined:
         """Follows the transaction that a known intent has; raises as ``submit``."""
@@ -149,10 +165,16 @@ class Sender:
         raise AssertionError  # count() does not end
 
     async def _prepare(
-        self, call: str, intent: str, to: bytes, data: bytes, gas_min: int
+        self,
+        call: str,
+        intent: str,
+        to: bytes,
+        data: bytes,
+        gas_min: int,
+        ceiling: Ceiling | None,
     ) -> Attempt:
         gas = max(await self._estimate(call, to, data), gas_min)
-        fee = first_fee(*await self.prices(), self._policy)
+        fee = first_fee(*await self.prices(), self._lifted(ceiling, intent, gas))
         balance_wei, next_nonce = await self._account()
         missing_wei = gas * fee.total_max_wei - balance_wei
         if missing_wei > 0:
@@ -169,6 +191,12 @@ class Sender:
             fee=fee,
         )
         return await trio.to_thread.run_sync(tx.signed, self._key, intent)
+
+    def _lifted(self, ceiling: Ceiling | None, intent: str, gas: int) -> FeePolicy:
+        """The policy, with a higher ceiling if there is one for this transaction now."""
+        if ceiling is None or ceiling(intent, gas) <= self._policy.fee_max_wei:
+            return self._policy
+        return replace(self._policy, fee_max_wei=ceiling(intent, gas))
 
     async def _estimate(self, call: str, to: bytes, data: bytes) -> int:
         fields = {"from": to_hex(self.address), "to": to_hex(to), "data": to_hex(data)}
@@ -218,7 +246,9 @@ class Sender:
                     ) from error
                 raise
 
-    async def _follow(self, call: str, attempts: list[Attempt]) -> Mined:
+    async def _follow(
+        self, call: str, attempts: list[Attempt], ceiling: Ceiling | None = None
+    ) -> Mined:
         sent_at = trio.current_time()
         while True:
             mined = await self._look(call, attempts)
@@ -230,7 +260,7 @@ class Sender:
                 async with self._writing:
                     # An older transaction that got lost holds this one up: send it first.
                     await self._push()
-                    attempts = await self._bump(attempts)
+                    attempts = await self._bump(attempts, ceiling)
 
     async def _look(self, call: str, attempts: list[Attempt]) -> Mined | None:
         """The result, once it is final."""
@@ -301,12 +331,13 @@ class Sender:
         for attempt in newest.values():
             await self._send(attempt)
 
-    async def _bump(self, attempts: list[Attempt]) -> list[Attempt]:
+    async def _bump(self, attempts: list[Attempt], ceiling: Ceiling | None) -> list[Attempt]:
         """The attempts with one more that offers a higher fee, if the ceiling allows it."""
         if await find_mined(self._rpc, attempts) is not None:
             return attempts
         tx = Transaction.read(attempts[-1].raw)
-        fee = bumped_fee(tx.fee, *await self.prices(), self._policy)
+        policy = self._lifted(ceiling, attempts[-1].intent, tx.gas)
+        fee = bumped_fee(tx.fee, *await self.prices(), policy)
         if fee is None:
             log.warning(
                 "transaction is stuck at the fee ceiling",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from rowen.chain.authorizations import Funding, Permit
-from rowen.chain.base import ChannelKey, ClaimResult, Spent, TxReceipt, pack_rows
+from rowen.chain.base import Ceiling, ChannelKey, ClaimResult, Spent, TxReceipt, pack_rows
 from rowen.chain.calls import escrow as calls
 from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.codec import Call
@@ -79,9 +79,9 @@ class RpcWallet:
         """See ``Wallet``."""
         await self._sender.recover()
 
-    async def finish(self) -> None:
+    async def finish(self, ceiling: Ceiling | None = None) -> bool:
         """See ``Wallet``."""
-        await self._sender.finish()
+        return await self._sender.finish(ceiling)
 
     async def gas_price_wei(self) -> int:
         """See ``Wallet``."""
@@ -143,12 +143,20 @@ class RpcWallet:
         """See ``Wallet``."""
         return await self._call(calls.revoke_authorization(digest), intent=intent)
 
-    async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
+    async def claim(
+        self,
+        provider: bytes,
+        rows: Sequence[bytes],
+        *,
+        intent: str,
+        ceiling: Ceiling | None = None,
+    ) -> ClaimResult:
         """See ``Wallet``."""
         mined = await self._submit(
             calls.claim(provider, pack_rows(rows)),
             intent,
             gas_min=_CLAIM_GAS + _CLAIM_ROW_GAS * len(rows),
+            ceiling=ceiling,
         )
         return ClaimResult.read(mined.receipt, mined.events, len(rows))
 
@@ -193,6 +201,10 @@ class RpcWallet:
     async def _call(self, call: Call[Any], *, intent: str) -> TxReceipt:
         return (await self._submit(call, intent)).receipt
 
-    async def _submit(self, call: Call[Any], intent: str, *, gas_min: int = 0) -> Mined:
+    async def _submit(
+        self, call: Call[Any], intent: str, *, gas_min: int = 0, ceiling: Ceiling | None = None
+    ) -> Mined:
         to = self._escrow.deployment.domain.escrow
-        return await self._sender.submit(call.name, intent, to, call.data, gas_min=gas_min)
+        return await self._sender.submit(
+            call.name, intent, to, call.data, gas_min=gas_min, ceiling=ceiling
+        )

@@ -39,7 +39,8 @@ class ChainConfig:
         stake: Address of the RowenStake contract; empty where bonds play no part.
         first_block: The escrow's first block, as in its deployment record; logs are read from it.
         confirmations: Blocks on top of a deposit or claim before it counts.
-        fee_max_gwei: Never more than this for a unit of gas, all included.
+        fee_max_gwei: Never more than this for a unit of gas, all included; but for a claim from a
+            payer who is about to leave, up to what it saves, if costs.coin_usd is set.
     """
 
     rpc: tuple[str, ...] = field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import trio
 
 from rowen.chain.base import (
     CLAIM_ROWS_MAX,
+    Ceiling,
     ClaimResult,
     Escrow,
     Reverted,
@@ -26,11 +28,20 @@ from rowen.protocol.statements import Voucher
 from rowen.provider.backlog import Ages, Backlog
 from rowen.provider.payouts import SWEEP_GAS, apply_due
 from rowen.store.base import Journal, JournalFailed, VoucherKept
-from rowen_scheduler.claiming import ClaimPolicy, Gas, Waiting, choose, is_sweep_worth
+from rowen_scheduler.claiming import (
+    ClaimPolicy,
+    Danger,
+    Gas,
+    Waiting,
+    choose,
+    fee_ceiling_wei,
+    is_sweep_worth,
+)
 
 log = structlog.get_logger("rowen.settlement")
 
 
+CLAIM_INTENT = "claim-"
 ROUND_S = 600.0
 """Longest that one round of claims keeps ``settle`` waiting; what it sent stays pending."""
 
@@ -137,6 +148,8 @@ class Claimer:
         self._now_ms = now_ms
         self._ages = Ages(journal)
         self._said = ""
+        # Until the owner's terms are known, no ceiling is lifted.
+        self._coin_value = 0
 
     async def unclaimed(self) -> list[Unclaimed]:
         """Every voucher that a claim would earn on now, most valuable first.
@@ -168,8 +181,10 @@ class Claimer:
             UserError: Too little gas money; the message says how much is missing.
         """
         async with self._lock:
-            await self._wallet.finish()
-            return await self._claim(await self.unclaimed() if chosen is None else chosen)
+            waiting = await self.unclaimed()
+            if await self._wallet.finish(await self._ceiling(waiting)):
+                waiting = await self.unclaimed()
+            return await self._claim(waiting if chosen is None else chosen)
 
     async def backlog(self, waiting: Sequence[Unclaimed] | None = None) -> Backlog:
         """What is promised and not on chain, and how long the oldest of it has waited.
@@ -195,6 +210,7 @@ class Claimer:
         Raises:
             JournalFailed: The disk failed; a node without it must end.
         """
+        self._coin_value = terms.coin_value
         while True:
             try:
                 async with self._lock:
@@ -242,9 +258,10 @@ class Claimer:
         self._hurry.set()
 
     async def _round(self, terms: ClaimTerms) -> None:
-        # What a former life left pending comes first: at most one claim is in flight.
-        await self._wallet.finish()
         waiting = await self.unclaimed()
+        # What a former life left pending comes first: at most one claim is in flight.
+        if await self._wallet.finish(await self._ceiling(waiting)):
+            waiting = await self.unclaimed()
         gas = None
         if terms.coin_value and (waiting or terms.sweep_above):
             gas = Gas(price_wei=await self._wallet.gas_price_wei(), coin_value=terms.coin_value)
@@ -277,11 +294,32 @@ class Claimer:
         receipt = await self._wallet.sweep(self._provider, intent=fresh_intent("sweep"))
         log.info("swept", credit=credit, transaction=receipt.hash.hex())
 
+    async def _ceiling(self, waiting: Sequence[Unclaimed]) -> Ceiling | None:
+        """What gas may cost while these wait, as the moment nears at which payers may leave."""
+        leaving = [each for each in waiting if each.unlock_at_s]
+        if not leaving or not self._coin_value:
+            return None
+        # The escrow goes by the chain's clock; from here on ours runs alike.
+        ahead_s = (await self._escrow.head()).timestamp_s - trio.current_time()
+        delay_s = self._escrow.deployment.unlock_delay_s
+
+        def ceiling(intent: str, gas: int) -> int:
+            if not intent.startswith(CLAIM_INTENT):
+                return 0
+            now_s = trio.current_time() + ahead_s
+            dangers = [
+                Danger(amount=each.amount, left_s=math.floor(each.unlock_at_s - now_s))
+                for each in leaving
+            ]
+            return fee_ceiling_wei(dangers, gas, self._coin_value, delay_s)
+
+        return ceiling
+
     async def _claim(self, waiting: Sequence[Unclaimed]) -> Settlement:
         done = Settlement()
         for start in range(0, len(waiting), CLAIM_ROWS_MAX):
             batch = waiting[start : start + CLAIM_ROWS_MAX]
-            result = await self._claim_rows([u.row for u in batch])
+            result = await self._claim_rows([u.row for u in batch], await self._ceiling(batch))
             paid = [
                 u for u, row in zip(batch, result.rows, strict=True) if isinstance(row, Claimed)
             ]
@@ -301,15 +339,15 @@ class Claimer:
             )
         return done
 
-    async def _claim_rows(self, rows: list[bytes]) -> ClaimResult:
+    async def _claim_rows(self, rows: list[bytes], ceiling: Ceiling | None) -> ClaimResult:
         digest = sha256(b"".join(rows)).hexdigest()
         # The same rows are the same wish: after a crash this finds its transaction. One that
         # failed would be found for ever, so then it is a new wish; in a new life of the node,
         # once the old failures have been found again.
         failures = self._rows_to_failures.get(digest, 0)
-        intent = f"claim-{digest}-{failures}" if failures else f"claim-{digest}"
+        intent = CLAIM_INTENT + (f"{digest}-{failures}" if failures else digest)
         try:
-            result = await self._wallet.claim(self._provider, rows, intent=intent)
+            result = await self._wallet.claim(self._provider, rows, intent=intent, ceiling=ceiling)
         except Reverted:
             self._rows_to_failures[digest] = failures + 1
             raise

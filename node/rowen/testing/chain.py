@@ -18,6 +18,7 @@ from rowen.chain.authorizations import Funding, Permit, TokenFacts
 from rowen.chain.base import (
     CLAIM_ROW_BYTES,
     BlockRef,
+    Ceiling,
     ChannelKey,
     ClaimResult,
     Deployment,
@@ -165,11 +166,15 @@ class FakeWallet:
         for tx in sorted(self.journal.values(), key=lambda tx: tx.nonce):
             self.escrow.chain.submit(tx)
 
-    async def finish(self) -> None:
-        """See ``Wallet``."""
+    async def finish(self, ceiling: Ceiling | None = None) -> bool:
+        """See ``Wallet``. Fees play no part here."""
         await self.recover()
+        chain = self.escrow.chain
+        blocks = [chain.inclusion(tx.hash) for tx in self.journal.values()]
+        final = chain.head.number - self.confirmations
         for tx in sorted(self.journal.values(), key=lambda tx: tx.nonce):
             await self._wait(tx)
+        return any(block is None or block.ref.number > final for block in blocks)
 
     async def gas_price_wei(self) -> int:
         """See ``Wallet``."""
@@ -265,7 +270,14 @@ class FakeWallet:
         """See ``Wallet``."""
         return (await self.send(intent, "revoke_authorization", digest))[0]
 
-    async def claim(self, provider: bytes, rows: Sequence[bytes], *, intent: str) -> ClaimResult:
+    async def claim(
+        self,
+        provider: bytes,
+        rows: Sequence[bytes],
+        *,
+        intent: str,
+        ceiling: Ceiling | None = None,
+    ) -> ClaimResult:
         """See ``Wallet``."""
         gas = 32_000 + CLAIM_ROW_GAS * (len(pack_rows(rows)) // CLAIM_ROW_BYTES)
         receipt, block = await self.send(intent, "claim", provider, tuple(rows), gas=gas)

@@ -170,6 +170,70 @@ async def test_fees_stop_rising_at_the_ceiling(anvil: AnvilWorld) -> None:
     assert running.receipt.fee_wei <= running.receipt.gas_used * 5 * GWEI
 
 
+async def test_a_claim_outbids_a_spike_once_its_ceiling_rises(anvil: AnvilWorld) -> None:
+    """Threat 36: first it waits below the owner's ceiling; then what it saves decides."""
+    rpc = anvil.devnet.rpc
+    await anvil.wallet(PAYER).lock(PROVIDER.address, SESSION.address, 10_000, intent="lock")
+    await rpc.call("evm_setAutomine", False)
+    log, running = MemoryTransactionLog(), Running()
+    policy = FeePolicy(poll_s=0.01, bump_after_s=0.05, bump_percent=100, fee_max_wei=5 * GWEI)
+    wallet = RpcWallet(anvil.rpc_escrow, PROVIDER, log, confirmations=0, policy=policy)
+    lifted_wei = 0
+
+    def ceiling(intent: str, gas: int) -> int:
+        assert intent == "claim-1"
+        assert gas >= 60_000
+        return lifted_wei
+
+    async def claim() -> TxReceipt:
+        rows = [voucher_row(anvil, 3_000)]
+        done = await wallet.claim(PROVIDER.address, rows, intent="claim-1", ceiling=ceiling)
+        return done.receipt
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.run, claim)
+        await until_recorded(log)
+        await rpc.call("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+        await anvil.mine()
+        with trio.move_on_after(1):
+            await running.done.wait()
+        assert not running.done.is_set()
+        lifted_wei = 300 * GWEI
+        await mine_until_done(anvil, running.done)
+    assert running.receipt is not None
+    price_wei = running.receipt.fee_wei // running.receipt.gas_used
+    assert 5 * GWEI < price_wei <= 300 * GWEI
+
+
+async def test_a_former_lifes_claim_is_finished_under_the_lifted_ceiling(
+    anvil: AnvilWorld,
+) -> None:
+    """After a restart it is the wish on disk that must get through."""
+    rpc = anvil.devnet.rpc
+    await anvil.wallet(PAYER).lock(PROVIDER.address, SESSION.address, 10_000, intent="lock")
+    log = DyingLog()
+    policy = FeePolicy(poll_s=0.01, bump_after_s=0.05, bump_percent=100, fee_max_wei=5 * GWEI)
+    wallet = RpcWallet(anvil.rpc_escrow, PROVIDER, log, confirmations=0, policy=policy)
+    with pytest.raises(Killed):
+        await wallet.claim(PROVIDER.address, [voucher_row(anvil, 3_000)], intent="claim-1")
+    await rpc.call("evm_setAutomine", False)
+    await rpc.call("anvil_setNextBlockBaseFeePerGas", hex(100 * GWEI))
+    await anvil.mine()
+    after = MemoryTransactionLog()
+    after.rows = log.rows
+    second = RpcWallet(anvil.rpc_escrow, PROVIDER, after, confirmations=0, policy=policy)
+    done = trio.Event()
+
+    async def finish() -> None:
+        assert await second.finish(lambda _intent, _gas: 300 * GWEI)
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(finish)
+        await mine_until_done(anvil, done)
+    assert not await second.finish()
+
+
 async def test_gas_above_the_ceiling_records_nothing(anvil: AnvilWorld) -> None:
     log = MemoryTransactionLog()
     policy = FeePolicy(poll_s=0.01, fee_max_wei=1)

@@ -12,9 +12,11 @@ from rowen_scheduler.claiming import (
     COIN_WEI,
     Choice,
     ClaimPolicy,
+    Danger,
     Gas,
     Waiting,
     choose,
+    fee_ceiling_wei,
     is_sweep_worth,
     worth_from,
 )
@@ -170,3 +172,72 @@ def test_what_a_claim_must_be_worth_is_where_it_is_made(gas: Gas, percent: int) 
         assert choose([waits(least)], gas, policy).channels
     if least > 1:
         assert not choose([waits(least - 1)], gas, policy).channels
+
+
+DELAY_S = 3_600
+
+
+def ceiling(*dangers: tuple[int, int], coin_value: int = 2_000 * DOLLAR) -> int:
+    """For a claim of 50,000 gas: at $2,000 a coin, $100 are 1,000 gwei."""
+    found = [Danger(amount=amount, left_s=left_s) for amount, left_s in dangers]
+    return fee_ceiling_wei(found, 50_000, coin_value, DELAY_S)
+
+
+GWEI = 10**9
+
+
+@pytest.mark.parametrize(
+    ("dangers", "gwei"),
+    [
+        pytest.param([], 0, id="nobody leaves"),
+        pytest.param([(100 * DOLLAR, 3_600)], 0, id="the request has just come"),
+        pytest.param([(100 * DOLLAR, 1_800)], 0, id="half of the delay is left"),
+        pytest.param([(100 * DOLLAR, 1_125)], 500, id="in the middle of the rise"),
+        pytest.param([(100 * DOLLAR, 450)], 1_000, id="an eighth is left"),
+        pytest.param([(100 * DOLLAR, -5)], 1_000, id="it is late, and perhaps not too late"),
+        pytest.param([(100 * DOLLAR, 450), (900 * DOLLAR, 3_000)], 1_000, id="others have time"),
+        pytest.param([(100 * DOLLAR, 450), (100 * DOLLAR, 400)], 2_000, id="both are in danger"),
+    ],
+)
+def test_the_ceiling_follows_the_deadline(dangers: list[tuple[int, int]], gwei: int) -> None:
+    """Threat 36: first the spike is waited out; at last it is outbid, as far as that pays."""
+    assert ceiling(*dangers) == gwei * GWEI
+
+
+def test_without_the_coins_worth_the_owners_ceiling_holds() -> None:
+    assert ceiling((100 * DOLLAR, 0), coin_value=0) == 0
+
+
+DANGERS = st.lists(
+    st.builds(Danger, amount=st.integers(1, 10**12), left_s=st.integers(-100, 4_000)),
+    min_size=1,
+    max_size=6,
+)
+LIMITS = st.tuples(st.integers(21_000, 16_000_000), st.integers(1, 10**12))
+
+
+@given(DANGERS, LIMITS)
+def test_no_haste_costs_more_than_it_saves(dangers: list[Danger], limits: tuple[int, int]) -> None:
+    gas, coin_value = limits
+    fee_wei = fee_ceiling_wei(dangers, gas, coin_value, DELAY_S)
+    assert fee_wei * gas * coin_value <= sum(one.amount for one in dangers) * COIN_WEI
+
+
+@given(DANGERS, LIMITS, st.integers(0, 4_000))
+def test_the_ceiling_never_falls_while_time_passes(
+    dangers: list[Danger], limits: tuple[int, int], passed_s: int
+) -> None:
+    gas, coin_value = limits
+    later = [replace(one, left_s=one.left_s - passed_s) for one in dangers]
+    now_wei = fee_ceiling_wei(dangers, gas, coin_value, DELAY_S)
+    assert fee_ceiling_wei(later, gas, coin_value, DELAY_S) >= now_wei
+
+
+@given(DANGERS, LIMITS)
+def test_in_the_end_the_ceiling_is_all_that_would_be_lost(
+    dangers: list[Danger], limits: tuple[int, int]
+) -> None:
+    gas, coin_value = limits
+    last = [replace(one, left_s=DELAY_S // 8) for one in dangers]
+    worth_wei = sum(one.amount for one in dangers) * COIN_WEI // (coin_value * gas)
+    assert fee_ceiling_wei(last, gas, coin_value, DELAY_S) == worth_wei
