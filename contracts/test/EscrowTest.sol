@@ -7,6 +7,7 @@ import {RowenEscrow} from "../src/RowenEscrow.sol";
 import {LockPart, Permit} from "../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../src/test-token/TestUSDC.sol";
 import {Deploying} from "./Deploying.sol";
+import {Typed} from "./Typed.sol";
 
 struct Voucher {
     address payer;
@@ -17,7 +18,6 @@ struct Voucher {
 }
 
 /// @notice One escrow, one token, and builders with defaults.
-/// @dev Digests are worked out here from the specification, not by asking the contract under test.
 abstract contract EscrowTest is Deploying {
     uint64 internal constant UNLOCK_DELAY = 6 hours;
     uint64 internal constant PAYOUT_DELAY = 2 days;
@@ -54,26 +54,11 @@ abstract contract EscrowTest is Deploying {
     }
 
     function digestOf(Voucher memory v) internal view returns (bytes32) {
-        bytes32 structHash = keccak256(
-            abi.encode(
-                keccak256(
-                    "Voucher(address payer,address provider,uint96 total,uint32 receiptCount,bytes32 receiptsRoot)"
-                ),
-                v.payer,
-                v.provider,
-                v.total,
-                v.receiptCount,
-                v.receiptsRoot
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+        return Typed.voucher(domain, v.payer, v.provider, v.total, v.receiptCount, v.receiptsRoot);
     }
 
     function releaseDigestOf(bytes32 id, uint96 total, uint64 deadline) internal view returns (bytes32) {
-        bytes32 structHash = keccak256(
-            abi.encode(keccak256("Release(bytes32 channelId,uint96 total,uint64 deadline)"), id, total, deadline)
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+        return Typed.release(domain, id, total, deadline);
     }
 
     // ---- Builders ----
@@ -123,8 +108,7 @@ abstract contract EscrowTest is Deploying {
                 deadline
             )
         );
-        bytes32 digest = keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
-        return vm.sign(owner.privateKey, digest);
+        return vm.sign(owner.privateKey, Typed.hash(usdc.DOMAIN_SEPARATOR(), structHash));
     }
 
     /// @dev The same as the escrow takes it.

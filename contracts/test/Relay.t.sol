@@ -8,6 +8,7 @@ import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3
 import {RowenEscrow} from "../src/RowenEscrow.sol";
 import {IRowenEscrow, Lock, LockPart} from "../src/interfaces/IRowenEscrow.sol";
 import {Funding} from "./Funding.sol";
+import {Typed} from "./Typed.sol";
 import {AgreeableToken} from "./Wallets.sol";
 
 contract LockManyTest is Funding {
@@ -323,9 +324,13 @@ contract LockWithAuthorizationTest is LockBySignature {
             vm.sign(alice.privateKey, authorizationDigestOf("ReceiveWithAuthorization", wanted));
         vm.startPrank(stranger);
         vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InvalidReceiver.selector, address(escrow)));
-        usdc.receiveWithAuthorization(alice.addr, address(escrow), 5e6, 0, wanted.deadline, nonceOf(wanted), v, r, s);
+        usdc.receiveWithAuthorization(
+            alice.addr, address(escrow), 5e6, 0, wanted.deadline, Typed.nonceOf(wanted), v, r, s
+        );
         vm.expectRevert(ERC3009.ERC3009InvalidSignature.selector);
-        usdc.transferWithAuthorization(alice.addr, address(escrow), 5e6, 0, wanted.deadline, nonceOf(wanted), v, r, s);
+        usdc.transferWithAuthorization(
+            alice.addr, address(escrow), 5e6, 0, wanted.deadline, Typed.nonceOf(wanted), v, r, s
+        );
         vm.stopPrank();
         escrow.lockWithAuthorization(wanted, signature);
     }
@@ -338,12 +343,16 @@ contract LockWithAuthorizationTest is LockBySignature {
     function test_a_payer_cancels_it_at_the_token() public {
         Lock memory wanted = lockOf(5e6, 0);
         bytes32 structHash = keccak256(
-            abi.encode(keccak256("CancelAuthorization(address authorizer,bytes32 nonce)"), alice.addr, nonceOf(wanted))
+            abi.encode(
+                keccak256("CancelAuthorization(address authorizer,bytes32 nonce)"), alice.addr, Typed.nonceOf(wanted)
+            )
         );
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(alice.privateKey, typed(usdc.DOMAIN_SEPARATOR(), structHash));
-        usdc.cancelAuthorization(alice.addr, nonceOf(wanted), v, r, s);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(alice.privateKey, Typed.hash(usdc.DOMAIN_SEPARATOR(), structHash));
+        usdc.cancelAuthorization(alice.addr, Typed.nonceOf(wanted), v, r, s);
         bytes memory signature = signed(wanted);
-        vm.expectRevert(abi.encodeWithSelector(ERC3009.ERC3009UsedAuthorization.selector, alice.addr, nonceOf(wanted)));
+        vm.expectRevert(
+            abi.encodeWithSelector(ERC3009.ERC3009UsedAuthorization.selector, alice.addr, Typed.nonceOf(wanted))
+        );
         escrow.lockWithAuthorization(wanted, signature);
     }
 
@@ -358,7 +367,7 @@ contract LockWithAuthorizationTest is LockBySignature {
 
     function testFuzz_the_nonce_is_of_the_channel_and_the_salt(Lock memory wanted) public view {
         bytes32 id = escrow.channelId(wanted.payer, wanted.provider, wanted.signer);
-        assertEq(escrow.authorizationNonce(id, wanted.salt), nonceOf(wanted));
+        assertEq(escrow.authorizationNonce(id, wanted.salt), Typed.nonceOf(wanted));
     }
 }
 

@@ -7,9 +7,9 @@ import {RowenStake} from "../src/RowenStake.sol";
 // forge-std has a Receipt of its own.
 import {Offence, Receipt as RowenReceipt, SignedReceipt} from "../src/interfaces/IRowenStake.sol";
 import {EscrowTest} from "./EscrowTest.sol";
+import {Typed} from "./Typed.sol";
 
 /// @notice A stake beside the escrow, and receipts with defaults.
-/// @dev Digests are worked out here from the specification, not by asking the contract under test.
 abstract contract StakeTest is EscrowTest {
     uint64 internal constant UNBOND_DELAY = 7 days;
     uint96 internal constant PENALTY = 100e6;
@@ -43,10 +43,7 @@ abstract contract StakeTest is EscrowTest {
     }
 
     function receiptDigestOf(RowenReceipt memory made) internal view returns (bytes32) {
-        bytes32 typeHash = keccak256(
-            "Receipt(bytes32 channelId,uint32 sequence,bytes32 orderHash,uint32 segment,uint8 status,uint32 inputUnits,uint32 cachedUnits,uint32 outputUnits,uint96 amount,uint96 total,bytes32 outputHash,uint64 startedAtMs,uint64 finishedAtMs,uint64 gpuMs,uint64 energyMj,uint8 energySource)"
-        );
-        return keccak256(abi.encodePacked(hex"1901", domain, keccak256(abi.encode(typeHash, made))));
+        return Typed.receipt(domain, made);
     }
 
     function signReceipt(RowenReceipt memory made, uint256 key) internal view returns (SignedReceipt memory) {
@@ -115,5 +112,19 @@ abstract contract StakeTest is EscrowTest {
 
     function paidForTwins(uint32 sequence) internal view returns (uint96) {
         return stake.paidFor(bob.addr, Offence.Equivocation, aliceId(), sequence);
+    }
+}
+
+/// @notice A bond of 250 to be slashed, and nothing else in the stake.
+abstract contract SlashingTest is StakeTest {
+    function setUp() public virtual override {
+        super.setUp();
+        bondBob(250e6);
+    }
+
+    function assertSlashed(uint96 left) internal view {
+        assertBond(left, 0, 0);
+        assertEq(usdc.balanceOf(reporter) + stake.burned() + left, 250e6);
+        assertEq(usdc.balanceOf(address(stake)), left + stake.burned());
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Vm} from "forge-std/Test.sol";
+
 import {Lock, LockPart, Permit} from "../../src/interfaces/IRowenEscrow.sol";
 import {Funding} from "../Funding.sol";
 import {GasTest} from "./GasTest.sol";
@@ -98,6 +100,21 @@ contract FundingGasTest is GasTest, Funding {
         record("lockWithPermit, next");
     }
 
+    /// @dev Both uses of one way, each sent by a stranger.
+    function recordTwice(
+        string memory name,
+        function(Lock memory, bytes memory) external send,
+        function(Vm.Wallet memory, Lock memory) view returns (bytes memory) sign
+    ) private {
+        for (uint256 i = 0; i < 2; ++i) {
+            Lock memory wanted = lockOf(LOCKED, bytes32(i));
+            bytes memory signature = sign(alice, wanted);
+            vm.prank(stranger);
+            send(wanted, signature);
+            record(string.concat(name, i == 0 ? ", first" : ", next"));
+        }
+    }
+
     function test_locking_by_signature() public {
         for (uint256 i = 0; i < 2; ++i) {
             Lock memory wanted = lockOf(LOCKED, bytes32(i));
@@ -110,25 +127,13 @@ contract FundingGasTest is GasTest, Funding {
     }
 
     function test_locking_with_an_authorization() public {
-        for (uint256 i = 0; i < 2; ++i) {
-            Lock memory wanted = lockOf(LOCKED, bytes32(i));
-            bytes memory signature = signAuthorization(alice, wanted);
-            vm.prank(stranger);
-            escrow.lockWithAuthorization(wanted, signature);
-            record(i == 0 ? "lockWithAuthorization, first" : "lockWithAuthorization, next");
-        }
+        recordTwice("lockWithAuthorization", escrow.lockWithAuthorization, signAuthorization);
     }
 
     function test_locking_with_permit2() public {
         vm.prank(alice.addr);
         usdc.approve(PERMIT2, type(uint256).max);
-        for (uint256 i = 0; i < 2; ++i) {
-            Lock memory wanted = lockOf(LOCKED, bytes32(i));
-            bytes memory signature = signPermit2(alice, wanted);
-            vm.prank(stranger);
-            escrow.lockWithPermit2(wanted, signature);
-            record(i == 0 ? "lockWithPermit2, first" : "lockWithPermit2, next");
-        }
+        recordTwice("lockWithPermit2", escrow.lockWithPermit2, signPermit2);
     }
 
     function test_sweeping() public {

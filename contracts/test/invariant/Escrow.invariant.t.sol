@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {Funding} from "../Funding.sol";
 import {HookUSDC} from "../Tokens.sol";
+import {Actors} from "./Actors.sol";
 import {Book, Market} from "./Market.sol";
 import {RelayMarket} from "./RelayMarket.sol";
 
@@ -26,7 +27,7 @@ contract EscrowInvariants is Funding {
         actions[8] = Market.release.selector;
         actions[9] = Market.attack.selector;
         actions[10] = Market.dust.selector;
-        actions[11] = Market.pass.selector;
+        actions[11] = Actors.pass.selector;
         // Twice as often: without funds and promises the others have nothing to do.
         actions[12] = Market.lock.selector;
         actions[13] = Market.sell.selector;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {CommonBase} from "forge-std/Base.sol";
-import {StdUtils} from "forge-std/StdUtils.sol";
 import {Vm} from "forge-std/Vm.sol";
 
 import {RowenEscrow} from "../../src/RowenEscrow.sol";
 import {IRowenEscrow} from "../../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
+import {Typed} from "../Typed.sol";
+import {Actors} from "./Actors.sol";
 
 /// @notice One channel as a bystander's plain books see it.
 struct Book {
@@ -33,30 +33,24 @@ struct OldRow {
 
 /// @notice A market of 8 providers and 16 channels, in which some are honest and some are not. Every action keeps plain
 /// books beside the contract; the invariants compare the two.
-contract Market is CommonBase, StdUtils {
-    uint256 public constant PROVIDERS = 8;
+contract Market is Actors {
     uint256 public constant CHANNELS = 16;
     uint96 internal constant MIN_LOCK = 1e6;
 
     RowenEscrow public immutable escrow;
-    TestUSDC public immutable usdc;
-    bytes32 internal immutable _domain;
 
     Book[] internal _books;
     OldRow[] private _oldRows;
-    Vm.Wallet[] private _providers;
     uint64 private _releases;
 
-    uint256 public donated;
     mapping(uint256 provider => uint256) public earned;
     mapping(uint256 provider => uint256) public swept;
     mapping(uint256 provider => bytes32) public accumulator;
     mapping(uint256 provider => address) public payout;
 
-    constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) {
-        (escrow, usdc, _domain) = (escrow_, usdc_, domain);
-        for (uint256 i = 0; i < PROVIDERS; ++i) {
-            _providers.push(vm.createWallet(uint256(keccak256(abi.encode("provider", i)))));
+    constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) Actors(8, usdc_, domain) {
+        escrow = escrow_;
+        for (uint256 i = 0; i < _providers.length; ++i) {
             payout[i] = _providers[i].addr;
         }
         for (uint256 i = 0; i < 6; ++i) {
@@ -70,10 +64,10 @@ contract Market is CommonBase, StdUtils {
             address signer = vm.addr(uint256(keccak256(abi.encode("session", i / 2))));
             _books.push(
                 Book({
-                    id: keccak256(abi.encode(payer, _providers[i % PROVIDERS].addr, signer)),
+                    id: keccak256(abi.encode(payer, _providers[i % _providers.length].addr, signer)),
                     payer: payer,
                     signer: signer,
-                    provider: i % PROVIDERS,
+                    provider: i % _providers.length,
                     key: uint256(keccak256(abi.encode("session", i / 2))),
                     payerKey: payerKey,
                     deposited: 0,
@@ -195,13 +189,7 @@ contract Market is CommonBase, StdUtils {
         uint96 total = book.promised;
         // A different deadline each, or a second release of the same total would be the first again.
         uint64 deadline = uint64(block.timestamp) + 1 days + ++_releases;
-        bytes32 digest = hashTyped(
-            keccak256(
-                abi.encode(
-                    keccak256("Release(bytes32 channelId,uint96 total,uint64 deadline)"), book.id, total, deadline
-                )
-            )
-        );
+        bytes32 digest = Typed.release(_domain, book.id, total, deadline);
         (bytes32 r, bytes32 vs) = vm.signCompact(_providers[book.provider].privateKey, digest);
         escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs);
         book.refunded += lockedOf(book) - (total > book.claimed ? total : book.claimed);
@@ -246,8 +234,7 @@ contract Market is CommonBase, StdUtils {
 
     /// @notice A stranger sends dust: to the contract itself, and into a channel of its own with somebody else's key.
     function dust(uint256 seed) external {
-        usdc.mint(address(escrow), seed % 10);
-        donated += seed % 10;
+        give(address(escrow), seed % 10);
         (Book storage book,) = pick(seed);
         usdc.mint(address(this), MIN_LOCK);
         usdc.approve(address(escrow), MIN_LOCK);
@@ -255,20 +242,10 @@ contract Market is CommonBase, StdUtils {
         donated += MIN_LOCK;
     }
 
-    // ---- Time ----
-
-    function pass(uint256 time) public {
-        vm.warp(block.timestamp + bound(time, 1, 3 days));
-    }
-
     // ---- The books ----
 
     function books() external view returns (Book[] memory) {
         return _books;
-    }
-
-    function providerAt(uint256 index) external view returns (address) {
-        return _providers[index].addr;
     }
 
     function channelOf(Book memory book) public view returns (uint96 locked, uint96 claimed, uint64 unlockAt) {
@@ -290,24 +267,9 @@ contract Market is CommonBase, StdUtils {
 
     function sign(Book storage book, uint96 total) private view returns (bytes memory) {
         bytes32 root = keccak256(abi.encode(book.key, total));
-        bytes32 digest = voucherDigest(book.payer, providerOf(book), total, uint32(total), root);
+        bytes32 digest = Typed.voucher(_domain, book.payer, providerOf(book), total, uint32(total), root);
         (bytes32 r, bytes32 vs) = vm.signCompact(book.key, digest);
         return abi.encodePacked(book.payer, total, uint32(total), root, r, vs);
-    }
-
-    function voucherDigest(address payer, address provider, uint96 total, uint32 count, bytes32 root)
-        private
-        view
-        returns (bytes32)
-    {
-        bytes32 typeHash = keccak256(
-            "Voucher(address payer,address provider,uint96 total,uint32 receiptCount,bytes32 receiptsRoot)"
-        );
-        return hashTyped(keccak256(abi.encode(typeHash, payer, provider, total, count, root)));
-    }
-
-    function hashTyped(bytes32 structHash) internal view returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", _domain, structHash));
     }
 
     /// @dev Claims `rows`, expects `owed`, and rolls the accumulator from the events, as an auditor would.
@@ -323,15 +285,11 @@ contract Market is CommonBase, StdUtils {
             if (logs[i].topics[0] != IRowenEscrow.Claimed.selector) continue;
             address payer = address(uint160(uint256(logs[i].topics[2])));
             (, uint96 total, uint32 count, bytes32 root) = abi.decode(logs[i].data, (address, uint96, uint32, bytes32));
-            accumulator[provider] =
-                keccak256(bytes.concat(voucherDigest(payer, operator, total, count, root), accumulator[provider]));
+            accumulator[provider] = keccak256(
+                bytes.concat(Typed.voucher(_domain, payer, operator, total, count, root), accumulator[provider])
+            );
         }
         check(tested == rows.length / 132, "E16: every row has its event");
         earned[provider] += owed;
-    }
-
-    /// @dev `fail_on_revert` turns a broken promise into a failed run.
-    function check(bool isTrue, string memory promise_) internal pure {
-        require(isTrue, promise_);
     }
 }

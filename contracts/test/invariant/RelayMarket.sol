@@ -5,6 +5,7 @@ import {RowenEscrow} from "../../src/RowenEscrow.sol";
 import {Lock, LockPart} from "../../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {HookUSDC} from "../Tokens.sol";
+import {Typed} from "../Typed.sol";
 import {Book, Market} from "./Market.sol";
 
 /// @notice What a payer's signature is for.
@@ -28,15 +29,13 @@ struct Wish {
 
 /// @notice The market, with payers who sign and hostile senders between them and the chain.
 contract RelayMarket is Market {
-    address private constant PERMIT2 = 0x000000000022D473030F116dDEE9F6B43aC78BA3;
-
     Wish[] private _wishes;
     uint256 private _salt;
 
     constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) Market(escrow_, usdc_, domain) {
         for (uint256 i = 0; i < 6; ++i) {
             vm.prank(vm.addr(uint256(keccak256(abi.encode("payer", i)))));
-            usdc_.approve(PERMIT2, type(uint256).max);
+            usdc_.approve(Typed.PERMIT2, type(uint256).max);
         }
     }
 
@@ -50,8 +49,10 @@ contract RelayMarket is Market {
         Lock memory wanted = lockOf(book, amount, ++_salt, time);
         Way way = Way(seed % 3);
         bytes32 digest = way == Way.LockFor
-            ? lockDigest(wanted)
-            : way == Way.Authorization ? authorizationDigest(wanted) : permit2Digest(wanted);
+            ? Typed.lock(_domain, wanted)
+            : way == Way.Authorization
+                ? Typed.authorization(usdc.DOMAIN_SEPARATOR(), "ReceiveWithAuthorization", address(escrow), wanted)
+                : Typed.permit2(address(usdc), address(escrow), wanted);
         keep(index, way, wanted, digest, book.payerKey);
     }
 
@@ -60,29 +61,10 @@ contract RelayMarket is Market {
         (Book storage book, uint256 index) = pick(seed);
         bool isRequest = book.unlockAt == 0;
         Lock memory wanted = lockOf(book, 0, book.unlockAt, time);
-        bytes32 structHash = isRequest
-            ? keccak256(
-                abi.encode(
-                    keccak256("RequestUnlock(address payer,address provider,address signer,uint64 deadline)"),
-                    wanted.payer,
-                    wanted.provider,
-                    wanted.signer,
-                    wanted.deadline
-                )
-            )
-            : keccak256(
-                abi.encode(
-                    keccak256(
-                        "CancelUnlock(address payer,address provider,address signer,uint64 unlockAt,uint64 deadline)"
-                    ),
-                    wanted.payer,
-                    wanted.provider,
-                    wanted.signer,
-                    book.unlockAt,
-                    wanted.deadline
-                )
-            );
-        bytes32 digest = hashTyped(structHash);
+        (address payer, address provider, address signer) = (wanted.payer, wanted.provider, wanted.signer);
+        bytes32 digest = isRequest
+            ? Typed.requestUnlock(_domain, payer, provider, signer, wanted.deadline)
+            : Typed.cancelUnlock(_domain, payer, provider, signer, uint64(book.unlockAt), wanted.deadline);
         // The same words signed twice are one wish.
         for (uint256 i = 0; i < _wishes.length; ++i) {
             if (_wishes[i].digest == digest) return;
@@ -219,45 +201,5 @@ contract RelayMarket is Market {
     function keep(uint256 book, Way way, Lock memory wanted, bytes32 digest, uint256 key) private {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         _wishes.push(Wish(book, way, wanted, digest, abi.encodePacked(r, s, v), false));
-    }
-
-    function lockDigest(Lock memory wanted) private view returns (bytes32) {
-        bytes32 typeHash =
-            keccak256("Lock(address payer,address provider,address signer,uint96 amount,bytes32 salt,uint64 deadline)");
-        return hashTyped(keccak256(abi.encode(typeHash, wanted)));
-    }
-
-    function authorizationDigest(Lock memory wanted) private view returns (bytes32) {
-        bytes32 typeHash = keccak256(
-            "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-        );
-        bytes32 id = keccak256(abi.encode(wanted.payer, wanted.provider, wanted.signer));
-        bytes32 nonce = keccak256(abi.encode(id, wanted.salt));
-        bytes32 structHash =
-            keccak256(abi.encode(typeHash, wanted.payer, address(escrow), wanted.amount, 0, wanted.deadline, nonce));
-        return keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
-    }
-
-    function permit2Digest(Lock memory wanted) private view returns (bytes32) {
-        bytes32 typeHash = keccak256(
-            "PermitWitnessTransferFrom(TokenPermissions permitted,address spender,uint256 nonce,uint256 deadline,Channel witness)Channel(address provider,address signer)TokenPermissions(address token,uint256 amount)"
-        );
-        bytes32 permitted = keccak256(
-            abi.encode(keccak256("TokenPermissions(address token,uint256 amount)"), address(usdc), wanted.amount)
-        );
-        bytes32 witness = keccak256(
-            abi.encode(keccak256("Channel(address provider,address signer)"), wanted.provider, wanted.signer)
-        );
-        bytes32 structHash =
-            keccak256(abi.encode(typeHash, permitted, address(escrow), uint256(wanted.salt), wanted.deadline, witness));
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,uint256 chainId,address verifyingContract)"),
-                keccak256("Permit2"),
-                block.chainid,
-                PERMIT2
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
     }
 }

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {RowenStake} from "../../src/RowenStake.sol";
 import {EscrowTest} from "../EscrowTest.sol";
+import {Actors} from "./Actors.sol";
 import {StakeBook, Stakes} from "./Stakes.sol";
 
 /// @notice The sentences of S1 … S12 are in the README beside this file.
@@ -22,11 +23,11 @@ contract StakeInvariants is EscrowTest {
         actions[4] = Stakes.prove.selector;
         actions[5] = Stakes.accuse.selector;
         actions[6] = Stakes.donate.selector;
-        actions[7] = Stakes.pass.selector;
+        actions[7] = Actors.pass.selector;
         // Twice as often: without bonds and proofs the others have nothing to do.
         actions[8] = Stakes.bond.selector;
         actions[9] = Stakes.prove.selector;
-        actions[10] = Stakes.pass.selector;
+        actions[10] = Actors.pass.selector;
         targetContract(address(stakes));
         targetSelector(FuzzSelector(address(stakes), actions));
     }

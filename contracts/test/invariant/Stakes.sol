@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {CommonBase} from "forge-std/Base.sol";
-import {StdUtils} from "forge-std/StdUtils.sol";
-import {Vm} from "forge-std/Vm.sol";
-
 import {RowenStake} from "../../src/RowenStake.sol";
 import {Offence, Receipt, SignedReceipt} from "../../src/interfaces/IRowenStake.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
+import {Typed} from "../Typed.sol";
+import {Actors} from "./Actors.sol";
 
 /// @notice One provider as a bystander's plain books see it.
 struct StakeBook {
@@ -22,25 +20,16 @@ struct StakeBook {
 
 /// @notice Five providers who bond, leave, cheat in every provable way and report themselves; reporters who show each
 /// proof again and again, and some that prove nothing.
-contract Stakes is CommonBase, StdUtils {
-    uint256 public constant PROVIDERS = 5;
-
+contract Stakes is Actors {
     RowenStake public immutable stake;
-    TestUSDC public immutable usdc;
-    bytes32 private immutable _domain;
     uint96 private immutable _penalty;
 
-    StakeBook[PROVIDERS] private _accounts;
-    Vm.Wallet[] private _providers;
+    mapping(uint256 provider => StakeBook) private _accounts;
     uint256 public burned;
-    uint256 public donated;
     mapping(bytes32 offence => uint256) private _paid;
 
-    constructor(RowenStake stake_, TestUSDC usdc_, bytes32 domain) {
-        (stake, usdc, _domain, _penalty) = (stake_, usdc_, domain, stake_.penalty());
-        for (uint256 i = 0; i < PROVIDERS; ++i) {
-            _providers.push(vm.createWallet(uint256(keccak256(abi.encode("provider", i)))));
-        }
+    constructor(RowenStake stake_, TestUSDC usdc_, bytes32 domain) Actors(5, usdc_, domain) {
+        (stake, _penalty) = (stake_, stake_.penalty());
     }
 
     // ---- Providers ----
@@ -150,13 +139,7 @@ contract Stakes is CommonBase, StdUtils {
     }
 
     function donate(uint256 amount) external {
-        amount = bound(amount, 0, 1e6);
-        usdc.mint(address(stake), amount);
-        donated += amount;
-    }
-
-    function pass(uint256 time) external {
-        vm.warp(block.timestamp + bound(time, 1, 3 days));
+        give(address(stake), bound(amount, 0, 1e6));
     }
 
     // ---- Receipts ----
@@ -188,11 +171,7 @@ contract Stakes is CommonBase, StdUtils {
     }
 
     function sign(Receipt memory made, uint256 key) private view returns (SignedReceipt memory) {
-        bytes32 typeHash = keccak256(
-            "Receipt(bytes32 channelId,uint32 sequence,bytes32 orderHash,uint32 segment,uint8 status,uint32 inputUnits,uint32 cachedUnits,uint32 outputUnits,uint96 amount,uint96 total,bytes32 outputHash,uint64 startedAtMs,uint64 finishedAtMs,uint64 gpuMs,uint64 energyMj,uint8 energySource)"
-        );
-        bytes32 digest = keccak256(abi.encodePacked(hex"1901", _domain, keccak256(abi.encode(typeHash, made))));
-        (bytes32 r, bytes32 vs) = vm.signCompact(key, digest);
+        (bytes32 r, bytes32 vs) = vm.signCompact(key, Typed.receipt(_domain, made));
         return SignedReceipt(made, r, vs);
     }
 
@@ -200,10 +179,5 @@ contract Stakes is CommonBase, StdUtils {
 
     function accountAt(uint256 index) external view returns (StakeBook memory, address provider) {
         return (_accounts[index], _providers[index].addr);
-    }
-
-    /// @dev `fail_on_revert` turns a broken promise into a failed run.
-    function check(bool isTrue, string memory promise_) private pure {
-        require(isTrue, promise_);
     }
 }
