@@ -29,6 +29,10 @@ T = TypeVar("T")
 EMPTY: Final = ChannelView(locked=0, claimed=0)
 
 
+class Disagreement(Unavailable):
+    """Endpoints tell different things of one chain: one of them lies, or lags."""
+
+
 class RpcEscrow:
     """An escrow behind endpoints. Make one with ``connect``; see ``Escrow`` for the methods.
 
@@ -284,7 +288,7 @@ class RpcEscrow:
         answers = await self._from_all(read)
         for rpc, answer in zip(self.endpoints, answers, strict=True):
             if answer != answers[0]:
-                raise Unavailable(
+                raise Disagreement(
                     f"{self.endpoints[0].endpoint} and {rpc.endpoint} disagree about {what}:"
                     f" {answers[0]!r:.200} and {answer!r:.200}"
                 )

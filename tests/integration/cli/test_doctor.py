@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -15,7 +15,7 @@ import httpx
 import msgspec
 import pytest
 import trio
-from tests.integration.chain.proxies import http, serve
+from tests.integration.chain.proxies import http, passing_through, serve, serve_rpc
 from tests.integration.cli.command import (
     Done,
     environment,
@@ -26,6 +26,7 @@ from tests.integration.cli.command import (
 )
 from tests.unit.provider.test_measurement import MEASURED
 
+from rowen.chain.rpc import Rpc, RpcError
 from rowen.cli.doctor.codes import CODES
 from rowen.cli.doctor.command import examine
 from rowen.cli.main import run_line
@@ -315,6 +316,85 @@ def test_a_clock_that_is_ahead_of_the_endpoints_is_named(
     assert trio.run(work) == ["clock-skewed"]
 
 
+DELAY_S = 3_600
+Bend = Callable[[str, list[Any], Any], Any]
+
+
+def examined_through(bend: Bend, devnet: dict[str, Any], home: Path, *, beside: bool) -> list[str]:
+    """Codes with an endpoint that bends what the chain says, alone or beside an honest one."""
+
+    async def work() -> list[str]:
+        rpc = Rpc(devnet["rpc"])
+        honest = passing_through(rpc)
+
+        async def answer(method: str, params: list[Any]) -> Any:
+            return bend(method, params, await honest(method, params))
+
+        async with serve_rpc(answer) as url:
+            text = Home(home).config.read_text()
+            urls = f'{devnet["rpc"]}", "{url}' if beside else url
+            Home(home).config.write_text(text.replace(devnet["rpc"], urls))
+            document = await examine(Home(home), (), None)
+        await rpc.aclose()
+        return [found.code for found in document.findings]
+
+    return trio.run(work)
+
+
+def another_delay(method: str, params: list[Any], told: Any) -> Any:
+    """Another escrow's unlock delay: payers could leave sooner than believed."""
+    return told.replace(f"{DELAY_S:064x}", f"{1:064x}") if method == "eth_call" else told
+
+
+def another_block(method: str, params: list[Any], told: Any) -> Any:
+    """A fork of the endpoint's own."""
+    return told | {"hash": "0x" + "ee" * 32} if method == "eth_getBlockByNumber" else told
+
+
+@pytest.mark.parametrize("bend", [another_delay, another_block])
+def test_endpoints_that_tell_different_things_are_named(
+    devnet: dict[str, Any], home: Path, bend: Bend
+) -> None:
+    """Found out when the contract is looked at, or only later."""
+    assert devnet["unlock_delay_s"] == DELAY_S
+    assert examined_through(bend, devnet, home, beside=True) == ["rpc-disagrees"]
+
+
+def test_an_endpoint_that_dies_beside_another_is_dead_and_no_liar(
+    devnet: dict[str, Any], home: Path
+) -> None:
+    def dies(method: str, params: list[Any], told: Any) -> Any:
+        if method == "eth_chainId":
+            return told
+        raise RpcError("http://here", method, "out of order", b"")
+
+    assert examined_through(dies, devnet, home, beside=True) == ["rpc-dead"]
+
+
+def test_an_endpoint_whose_newest_block_is_old_lags(devnet: dict[str, Any], home: Path) -> None:
+    """It says nothing of its own clock, so the block is all there is to go by."""
+
+    def older(method: str, params: list[Any], told: Any) -> Any:
+        if method != "eth_getBlockByNumber":
+            return told
+        return told | {"timestamp": hex(int(time.time()) - 400)}
+
+    assert examined_through(older, devnet, home, beside=False) == ["rpc-lagging"]
+
+
+def test_one_endpoint_of_a_public_chain_is_believed_and_that_is_said(
+    devnet: dict[str, Any], home: Path
+) -> None:
+    def public(method: str, params: list[Any], told: Any) -> Any:
+        return "0x1" if method == "eth_chainId" else told
+
+    settings = Home(home).config
+    text = settings.read_text().replace(f'escrow = "{devnet["escrow"]}"', 'escrow = ""')
+    settings.write_text(text.replace("# chain_id = 31337", "chain_id = 1"))
+    found = examined_through(public, devnet, home, beside=False)
+    assert found == ["rpc-alone", "escrow-unset"]
+
+
 def test_an_engine_that_is_down_is_named_by_the_node_that_runs(home: Path) -> None:
     """The model server is part of the process here: its trouble comes through the same socket."""
     from rowen.provider.control import serve_control
@@ -357,9 +437,7 @@ def test_a_clock_behind_the_chain_is_named(
     assert "behind the chain's newest block" in done.document("doctor")["findings"][0]["what"]
 
 
-def test_every_code_is_caused_here_or_says_why_not() -> None:
+def test_every_code_is_caused_here() -> None:
     """A code that no test causes may never appear."""
     text = Path(__file__).read_text()
-    elsewhere = {"rpc-disagrees", "rpc-alone", "rpc-lagging"}
-    uncaused = [code for code in CODES if f'"{code}"' not in text]
-    assert set(uncaused) <= elsewhere
+    assert [code for code in CODES if f'"{code}"' not in text] == []

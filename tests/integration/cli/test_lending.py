@@ -22,10 +22,12 @@ from tests.integration.cli.command import (
     running,
     valid,
 )
+from tests.integration.cli.test_watch import get, names
 from tests.integration.gpu.library import Scenario
 
 from rowen.home import Home
 from rowen.provider.asking import ask_daemon
+from rowen.provider.exposition import MAY_BE_ABSENT
 from rowen.provider.lease_reports import LeaseReport
 from rowen.testing.gpu import H200, Card, GpuWorld, Program
 
@@ -158,12 +160,14 @@ def test_a_node_watches_the_gpus_that_the_driver_tells_of(owner: Path, tmp_path:
     scenario = Scenario(tmp_path / "scenario.txt")
     scenario.put(world.scenario())
     found = scenario.environment()
-    names = ("LD_LIBRARY_PATH", "FAKE_NVML_SCENARIO")
-    driver = {name: found[name] for name in names}
+    driver = {name: found[name] for name in ("LD_LIBRARY_PATH", "FAKE_NVML_SCENARIO")}
     driver |= {"ROWEN_GPU_WATCH": "auto", "ROWEN_GPU_HOLD_S": "1"}
     with running(owner, "serve", "--json", **driver) as serving:
-        first_document(serving, "serve")
+        watch = first_document(serving, "serve")["watch"]
         lease = wait_until(owner, is_leased)
+        metrics = names(get(f"{watch}/metrics").text)
+        # This card has no encoder, and so there is no load of one.
+        assert MAY_BE_ABSENT - metrics == {"rowen_gpu_encoder_percent"}
         assert [gpu.name for gpu in lease.gpus] == ["NVIDIA H200"]
         assert lease.gpus[0].encoder_percent is None
         card.programs = [film]

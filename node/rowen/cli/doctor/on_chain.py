@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from rowen.chain.escrow import RpcEscrow
+from rowen.chain.escrow import Disagreement, RpcEscrow
 from rowen.chain.keystore import key_address, sealing_key
 from rowen.chain.rpc import Rpc, quantity
 from rowen.chain.siblings import Siblings, judge, next_nonce
@@ -78,7 +78,7 @@ async def endpoint_findings(
     except UserError as error:
         yield finding("escrow-wrong", str(error))
     except Unavailable as error:
-        yield finding("rpc-disagrees" if len(alive) > 1 else "rpc-dead", str(error))
+        yield finding(_code_of(error), str(error))
 
 
 async def state_findings(
@@ -136,6 +136,10 @@ async def sibling_findings(
         yield finding("key-used-elsewhere", f"{format_address(key.address)}: {why}")
 
 
+def _code_of(error: Exception) -> str:
+    return "rpc-disagrees" if isinstance(error, Disagreement) else "rpc-dead"
+
+
 async def bounded(findings: AsyncIterator[DoctorFinding]) -> AsyncIterator[DoctorFinding]:
     """Those findings; a chain that stops to answer in between is one, too."""
     step = partial(anext, findings, None)
@@ -144,7 +148,7 @@ async def bounded(findings: AsyncIterator[DoctorFinding]) -> AsyncIterator[Docto
             with trio.fail_after(6 * ASK_S):
                 found = await step()
         except (Unavailable, trio.TooSlowError) as error:
-            yield finding("rpc-dead", str(error) or "the endpoint takes too long")
+            yield finding(_code_of(error), str(error) or "the endpoint takes too long")
             return
         if found is None:
             return
