@@ -132,9 +132,11 @@ def read_offer(hello: Hello, domain: Domain, provider: bytes, now_ms: int) -> Ma
     if sha256(hello.content).digest() != statement.content_hash:
         raise PeerError("offer content does not match its signed hash")
     if statement.expires_at_ms <= now_ms:
-        raise PeerError(f"offer expired {now_ms - statement.expires_at_ms} ms ago")
+        late_ms = now_ms - statement.expires_at_ms
+        raise PeerError(f"offer expired {late_ms} ms ago by our clock: compare the clocks")
     if statement.issued_at_ms > now_ms + CLOCK_SKEW_MS_MAX:
-        raise PeerError("offer is dated in the future: compare the clocks")
+        early_ms = statement.issued_at_ms - now_ms
+        raise PeerError(f"offer is dated {early_ms} ms in the future: compare the clocks")
     if statement.expires_at_ms - statement.issued_at_ms > OFFER_LIFETIME_MS_MAX:
         raise PeerError("offer is valid for more than a day")
     content = _read_content(hello.content)

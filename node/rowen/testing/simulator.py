@@ -46,10 +46,12 @@ class SimNode(ABC):
         key: Identity.
         disk: Survives every life.
         network: Its place in the hub.
+        clock_ahead_ms: How far its wall clock is ahead of the world's; behind where negative.
     """
 
     def __init__(self, simulation: Simulation, key: Key) -> None:
         self.key = key
+        self.clock_ahead_ms = 0
         self.disk = FakeDisk()
         self.network: MemoryNetwork = simulation.hub.network(key.secret)
         self._simulation = simulation
@@ -60,6 +62,10 @@ class SimNode(ABC):
     def is_alive(self) -> bool:
         """Whether its process runs."""
         return self._scope is not None
+
+    def now_ms(self) -> int:
+        """Its wall clock."""
+        return self._simulation.now_ms() + self.clock_ahead_ms
 
     async def start(self) -> None:
         """Begins a life on what the disk kept; returns when the node is ready."""
@@ -136,7 +142,7 @@ class SimProvider(SimNode):
             journal=journal,
             wares=(Ware(engine=self.engine, prices=self.prices),),
             settings=self.settings,
-            now_ms=simulation.now_ms,
+            now_ms=self.now_ms,
             patience=PATIENCE,
             plan=self.plan,
             meters=self.meters,
@@ -155,7 +161,7 @@ class SimProvider(SimNode):
             journal=self.node.journal,
             escrow=self._simulation.escrow,
             wallet=wallet,
-            now_ms=self._simulation.now_ms,
+            now_ms=self.now_ms,
         )
         return await claimer.settle()
 
@@ -189,7 +195,7 @@ class SimClient(SimNode):
             settings=ClientSettings(
                 payer=self.wallet.address, providers=providers, confirmations=CONFIRMATIONS
             ),
-            now_ms=simulation.now_ms,
+            now_ms=self.now_ms,
             entropy=simulation.rng.randbytes,
             patience=PATIENCE,
         ) as self.client:
