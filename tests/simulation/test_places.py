@@ -211,6 +211,18 @@ async def test_the_owner_gets_the_gpu_and_every_job_a_receipt(autojump_clock: Mo
         assert isinstance(await answer(hand), messages.Accepted)
 
 
+async def test_a_closed_shelf_keeps_nothing_of_those_it_refused(autojump_clock: MockClock) -> None:
+    """P15: a GPU may be its owner's for weeks, and orders come all the time."""
+    async with shop(ScriptedEngine("x")) as (provider, _):
+        shelf = shelf_of(provider)
+        shelf.close(Reason.NO_LEASE, "the owner is here", 1_000)
+        for _ in range(2):
+            with pytest.raises(Refused, match="the owner is here") as caught:
+                shelf.check_open()
+            assert len(caught.traceback) == 2
+            assert caught.value.retry_ms == 1_000
+
+
 async def test_an_engine_without_sleep_is_stopped(autojump_clock: MockClock) -> None:
     engine = ScriptedEngine()
     engine.can_release = False

@@ -66,3 +66,10 @@ class Refused(RowenError):
         self.reason = reason
         self.detail = detail
         self.retry_ms = retry_ms
+
+    def again(self) -> Refused:
+        """The same no, for one more who asks.
+
+        An object that is raised time and again gathers all the tracebacks, and what they hold.
+        """
+        return Refused(self.reason, self.detail, self.retry_ms)

@@ -124,7 +124,7 @@ class Place:
         """
         await self._called.wait()
         if self._refusal is not None:
-            raise self._refusal
+            raise self._refusal.again()
 
 
 class Shelf:
@@ -201,7 +201,7 @@ class Shelf:
             Refused: They are not.
         """
         if self._closed is not None:
-            raise self._closed
+            raise self._closed.again()
         if not self.engine.is_ready:
             raise Refused(
                 Reason.ENGINE_DOWN,
