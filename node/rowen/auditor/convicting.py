@@ -6,7 +6,7 @@ not be right or whole; what is signed in it proves as much either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,7 +31,7 @@ from rowen.protocol.evidence import (
 )
 from rowen.protocol.fraud import Proof, find_proofs
 from rowen.protocol.messages import Signed
-from rowen.store.base import Role, StoredChannel
+from rowen.store.base import ChannelOpened, DisputeKept, Entry, ReceiptKept, Role
 
 T = TypeVar("T")
 
@@ -39,8 +39,16 @@ T = TypeVar("T")
 class ChannelSource(Protocol):
     """What is needed of a journal; see ``rowen.store.base.Journal``."""
 
-    async def channels(self, role: Role) -> list[StoredChannel]:
-        """Every channel on that side."""
+    async def openings(self, role: Role) -> list[ChannelOpened]:
+        """The first entry of every channel on that side."""
+        ...
+
+    def receipts_of(self, channel_id: bytes) -> AsyncIterator[ReceiptKept]:
+        """All receipts of a channel, in sequence."""
+        ...
+
+    def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
+        """Its newest entries, a dispute among them."""
         ...
 
 
@@ -74,14 +82,17 @@ async def own_evidence(journal: ChannelSource, domain: Domain) -> Evidence:
     """
     channels: list[ChannelRecord] = []
     receipts: list[Signed] = []
-    for stored in await journal.channels("buyer"):
-        opened = stored.opened
+    for opened in await journal.openings("buyer"):
         if Domain(opened.chain_id, opened.escrow) != domain:
             continue
         channels.append(ChannelRecord(opened.payer, opened.provider, opened.signer))
-        receipts += (kept.receipt for kept in stored.receipts)
-        if stored.dispute is not None:
-            receipts.append(stored.dispute.receipt)
+        receipts += [kept.receipt async for kept in journal.receipts_of(opened.channel_id)]
+        receipts += [
+            entry.receipt
+            async for entry in journal.to_replay(opened.channel_id)
+            # It ended the channel, so no log was settled after it.
+            if isinstance(entry, DisputeKept)
+        ]
     return Evidence(tuple(channels), tuple(receipts))
 
 

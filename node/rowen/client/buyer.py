@@ -22,7 +22,7 @@ from rowen.home import Home
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import format_address, parse_address
 from rowen.protocol.signing import Key
-from rowen.store.base import ChannelOpened, StoredChannel
+from rowen.store.base import ChannelOpened, ChannelStopped, LogSettled, VoucherKept
 from rowen.store.journal import SqliteJournal, open_journal
 
 TRANSACTION_S = 300.0
@@ -168,21 +168,19 @@ class Buyer:
 
     async def channels(self) -> list[ChannelReport]:
         """Every channel this client used, and those funded for its known providers."""
-        stored = {s.opened.channel_id: s for s in await self._journal.channels("buyer")}
         keys = {
-            s.opened.channel_id: ChannelKey(s.opened.payer, s.opened.provider, s.opened.signer)
-            for s in stored.values()
+            opened.channel_id: ChannelKey(opened.payer, opened.provider, opened.signer)
+            for opened in await self._journal.openings("buyer")
         }
         for address in self._config.client.providers:
             key = self.key_of(provider_of(address))
             keys.setdefault(key.id, key)
-        reports = [await self._report(key, stored.get(key.id)) for key in keys.values()]
+        reports = [await self._report(key) for key in keys.values()]
         return [r for r in reports if r.locked or r.receipts]
 
     async def channel(self, provider: bytes) -> ChannelReport:
         """Our channel with one provider."""
-        key = self.key_of(provider)
-        return await self._report(key, await self._journal.channel(key.id))
+        return await self._report(self.key_of(provider))
 
     async def remember(self, provider: bytes) -> None:
         """Has ``channels`` list a channel that no job has used yet."""
@@ -199,10 +197,17 @@ class Buyer:
         )
         await self._journal.append(opened)
 
-    async def _report(self, key: ChannelKey, stored: StoredChannel | None) -> ChannelReport:
+    async def _report(self, key: ChannelKey) -> ChannelReport:
         view = await self.escrow.channel(key.id, confirmations=0)
-        voucher = stored.voucher if stored else None
-        owed = voucher.total if voucher else 0
+        owed = receipts = 0
+        stopped = ""
+        async for entry in self._journal.to_replay(key.id):
+            if isinstance(entry, LogSettled):
+                owed, receipts = entry.log().total, entry.receipt_count
+            elif isinstance(entry, VoucherKept):
+                owed, receipts = entry.total, entry.receipt_count
+            elif isinstance(entry, ChannelStopped):
+                stopped = stopped or entry.detail
         return ChannelReport(
             channel_id="0x" + key.id.hex(),
             payer=format_address(key.payer),
@@ -211,10 +216,10 @@ class Buyer:
             locked=view.locked,
             claimed=view.claimed,
             owed=owed,
-            receipts=voucher.receipt_count if voucher else 0,
+            receipts=receipts,
             free=max(0, view.locked - max(owed, view.claimed)),
             unlock_at_s=view.unlock_at_s,
-            stopped=stored.stopped if stored else "",
+            stopped=stopped,
         )
 
     async def _wallet(self, *, must_pay: bool = True) -> Wallet:
