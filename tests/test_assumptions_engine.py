@@ -67,7 +67,9 @@ def llama() -> Iterator[Raw]:
     model_file = trio.run(pull, SMOLLM2.name, models)
     with tempfile.TemporaryDirectory() as directory:
         listen = socket_file(Path(directory))
-        server = load_server(model_file, listen, KEY, threads=1, concurrency=1, context_units=256)
+        server = load_server(
+            model_file, listen, KEY, threads=1, concurrency=1, context_units=256, embeds=False
+        )
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=listen),
             base_url="http://engine",

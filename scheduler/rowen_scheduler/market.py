@@ -56,7 +56,7 @@ class Variant:
         build: Engine and version.
         context_units: Largest input + output.
         kinds: Words for the kinds of jobs it takes, such as ``chat``.
-        output_units_max: Longest answer the provider takes an order for.
+        output_units_max: Longest answer the provider takes an order for; of a list, to one item.
         price_input: Per million input units.
         price_cached: Per million input units served from cache.
         price_output: Per million output units.

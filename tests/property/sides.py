@@ -22,13 +22,14 @@ from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.ids import channel_id_of
-from rowen.protocol.jobs import Finish
+from rowen.protocol.jobs import Finish, Kind
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.metering import Reading
 from rowen.protocol.seller_billing import Meter
 from rowen.protocol.seller_channel import JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt, Status, Voucher
+from rowen.protocol.units import Allowance
 from rowen.store.base import JobReplayed
 
 DOMAIN = Domain(31337, b"\xe5" * 20)
@@ -224,6 +225,7 @@ class Provider:
                 order,
                 terms=self.terms,
                 view=self.view,
+                kind=Kind.CHAT,
                 input_units=script.input_units,
                 now_ms=self.now_ms,
             )
@@ -338,7 +340,7 @@ class Client:
         self.say(messages.Attach(DOMAIN.chain_id, escrow, PAYER, count, self.voucher))
 
     def order(self, order: Order, encoded: bytes, bound: int) -> None:
-        self.state = buyer.place(self.state, order, bound)
+        self.state = buyer.place(self.state, order, whole(bound))
         self.journal.append(("order", order, bound))
         self.say(messages.Submit(seal(order, DOMAIN, SESSION), SALT, encoded))
 
@@ -430,7 +432,7 @@ class Client:
         state = self.fresh()
         for entry in self.journal:
             if entry[0] == "order":
-                state = buyer.place(state, entry[1], entry[2])
+                state = buyer.place(state, entry[1], whole(entry[2]))
                 state, _ = buyer.step(state, heard.ProviderLost(entry[1].job_id))
             elif entry[0] == "paid":
                 _, event, text, voucher = entry
@@ -463,6 +465,11 @@ class Client:
                 _, event, text, _ = entry
                 self.text[event.job] = self.text.get(event.job, "") + text
                 self.units[event.job] = event.receipt.output_units
+
+
+def whole(bound: int) -> Allowance:
+    """Of an input that is read at once, with no more units than these."""
+    return Allowance(input_units_max=(bound,))
 
 
 def reading_of(receipt: Receipt) -> Reading:

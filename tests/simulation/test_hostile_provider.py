@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -12,15 +13,17 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from rowen.engine.base import Engine
 from rowen.p2p.network import Stream
 from rowen.p2p.session import Session, open_session
 from rowen.protocol import messages
 from rowen.protocol.errors import PeerError, Unavailable, UserError
-from rowen.protocol.jobs import Finish
+from rowen.protocol.jobs import Finish, Kind
 from rowen.protocol.messages import FromClient, encode, open_signed, seal
 from rowen.protocol.metering import Reading, cost
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Offer, Order, Receipt, Status, Voucher
+from rowen.protocol.vectors import vector_text
 from rowen.store.base import DisputeKept
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import PATIENCE, SimClient, SimProvider, Simulation, simulate
@@ -118,9 +121,9 @@ def autojump_clock() -> MockClock:
 
 
 @asynccontextmanager
-async def swindle() -> AsyncIterator[tuple[Liar, SimClient]]:
+async def swindle(engine: Engine | None = None) -> AsyncIterator[tuple[Liar, SimClient]]:
     async with simulate(2) as world:
-        provider = await world.add_provider()
+        provider = await world.add_provider(engine)
         client = await world.add_client()
         liar = Liar(world, provider)
         await provider.kill()
@@ -220,6 +223,61 @@ async def test_units_without_text_are_not_believed(autojump_clock: MockClock) ->
         liar.receipt = {"output_units": 500, "amount": 1_010, "total": 1_010}
         with pytest.raises(Unavailable, match="500 output units in 31 bytes"):
             await ask(client)
+        assert liar.paid() == []
+
+
+VECTORS = dataclasses.replace(SCRIPTED, kinds=(Kind.EMBEDDINGS,), item_units_max=4)
+LINE = vector_text([1.0, 2.0, 3.0, 4.0])
+
+
+async def embed(client: SimClient) -> list[list[float]]:
+    assert client.client is not None
+    asked = client.client.embed(["one", "two"], model=SCRIPTED.model, max_cost=5_000)
+    async with asked as answer:
+        return [list(vector) for vector in await answer.read()]
+
+
+def billed(liar: Liar, text: str, input_units: int, output_units: int) -> None:
+    """Has the liar say a text and bill it rightly, as far as prices go."""
+    liar.chunks = [(0, output_units, text)]
+    amount = -(-(input_units * 500_000 + output_units * 2_000_000) // 1_000_000)
+    liar.receipt = {
+        "input_units": input_units,
+        "output_units": output_units,
+        "amount": amount,
+        "total": amount,
+        "output_hash": sha256(text.encode()).digest(),
+    }
+
+
+async def test_an_honest_vector_is_paid(autojump_clock: MockClock) -> None:
+    """Without its lie the liar is believed."""
+    async with swindle(ScriptedEngine(info=VECTORS)) as (liar, client):
+        billed(liar, LINE * 2, 20, 8)
+        assert await embed(client) == [[1.0, 2.0, 3.0, 4.0]] * 2
+        await trio.sleep(1)
+        assert len(liar.paid()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "input_units", "output_units", "words"),
+    [
+        (LINE, 20, 4, "20 input units, at most 19 are possible"),
+        ("\n\n", 19, 0, "a vector of 0 digits"),
+        (LINE * 2, 20, 9, "9 output units, ordered 8"),
+        (LINE + "3f80\n", 20, 8, "a vector of 4 digits"),
+        ("hello, world", 1, 1, "in no vector"),
+    ],
+)
+async def test_a_vector_that_was_not_made_is_not_paid(
+    autojump_clock: MockClock, text: str, input_units: int, output_units: int, words: str
+) -> None:
+    """Threat 16: an item's input is paid with its output, and numbers are counted here."""
+    async with swindle(ScriptedEngine(info=VECTORS)) as (liar, client):
+        billed(liar, text, input_units, output_units)
+        with pytest.raises((Unavailable, PeerError), match=words):
+            await embed(client)
+        await trio.sleep(1)
         assert liar.paid() == []
 
 

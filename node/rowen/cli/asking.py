@@ -76,7 +76,7 @@ class Clock:
 
 def ask(home: Home, password_file: Path | None, question: Question, *, as_json: bool) -> int:
     """Asks one question and streams its answer."""
-    prompt = _read_input() if question.prompt == "-" else question.prompt
+    prompt = read_stdin() if question.prompt == "-" else question.prompt
     if not prompt.strip():
         raise UserError("the prompt is empty")
     session = Session(home, password_file, question.providers)
@@ -162,7 +162,12 @@ def tokens_per_s(units: int, first_token_ms: int | None, elapsed_ms: int) -> str
     return f"{(units - 1) * 1000 / spoke_ms:.0f} tokens/s"
 
 
-def _read_input() -> str:
+def read_stdin() -> str:
+    """What is piped in.
+
+    Raises:
+        UserError: It is too long, or no text.
+    """
     raw = sys.stdin.buffer.read(CONTENT_BYTES_MAX + 1)
     if len(raw) > CONTENT_BYTES_MAX:
         raise UserError(f"standard input is longer than {CONTENT_BYTES_MAX} bytes")

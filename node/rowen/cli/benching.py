@@ -28,6 +28,7 @@ from rowen.config import Config, load_config
 from rowen.engine.llama import LlamaEngine
 from rowen.home import Home
 from rowen.protocol.errors import UserError
+from rowen.protocol.jobs import Kind
 from rowen.provider.asking import ask_daemon
 from rowen.provider.bench import Bench, BenchSettings
 from rowen.provider.engines import open_wares
@@ -71,6 +72,9 @@ def bench_all(
             for ware in wares:
                 info = ware.engine.info
                 screen.print(f"{info.model}:{info.precision}", style="bold")
+                if Kind.CHAT not in info.kinds:
+                    screen.print(f"  not measured: it is for {', '.join(info.kinds)}", style="dim")
+                    continue
                 measurement = await _measure(ware, config, settings, screen)
                 file = keep(home.measurements, measurement)
                 variants.append(_document(home, config, ware, measurement, file))

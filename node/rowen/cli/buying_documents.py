@@ -165,5 +165,31 @@ class ResultLine(Document, frozen=True, tag_field="type", tag="result"):
     attempts: list[Turned]
 
 
+class EmbedDocument(Document, frozen=True):
+    """``rowen embed``: a vector for each text, in their order.
+
+    Attributes:
+        finish: Why it ended.
+        model: As asked for.
+        vectors: Numbers, each exactly a float32.
+        input_units: Tokens of the texts.
+        output_units: Numbers received.
+        cost: What the receipts in ``parts`` add up to.
+        elapsed_ms: From the question to the end.
+        parts: Who contributed what.
+        attempts: Providers that could not serve or go on, and why.
+    """
+
+    finish: Literal["stop", "length", "cancelled", "preempted", "failed"]
+    model: str
+    vectors: list[list[float]]
+    input_units: Count
+    output_units: Count
+    cost: Amount
+    elapsed_ms: Count
+    parts: list[PartEntry]
+    attempts: list[Turned]
+
+
 RunLine = TextLine | ResultLine
 """``rowen run --json`` prints one of these a line; the last is the result, or an error."""

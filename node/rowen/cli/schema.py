@@ -50,6 +50,7 @@ SCHEMAS: dict[str, Any] = {
     "channel-send": c.SentDocument,
     "quote": buying.QuoteDocument,
     "run": buying.RunLine,
+    "embed": buying.EmbedDocument,
     "audit-export": d.ExportDocument,
     "audit-verify": d.VerdictDocument,
     "audit-report": c.ReportDocument,

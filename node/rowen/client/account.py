@@ -14,12 +14,12 @@ from rowen.p2p.session import Session
 from rowen.protocol import buyer, messages
 from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer_channel import BuyerChannel
-from rowen.protocol.buyer_checks import input_units_bound, silent_units_bound
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
 from rowen.protocol.jobs import Finish, JobInput
 from rowen.protocol.messages import Signed, open_signed, seal
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Order, Receipt
+from rowen.protocol.units import allowance_of
 from rowen.store.base import DisputeKept, Entry, JobDropped, Journal, OrderKept
 from rowen.store.keeping import Keeper
 
@@ -120,9 +120,8 @@ class Account:
             if self._session is None:
                 # An order that cannot be sent would still hold its part of the deposit.
                 raise Unavailable(NO_SESSION)
-            bound = input_units_bound(job_input)
-            silent = silent_units_bound(job_input)
-            state = buyer.place(self.state, order, bound, silent)
+            allowance = allowance_of(job_input)
+            state = buyer.place(self.state, order, allowance)
             encoded = messages.encode_input(job_input)
             signed = seal(order, state.domain, self._key)
             kept = OrderKept(
@@ -131,7 +130,7 @@ class Account:
                 order=signed,
                 salt=salt,
                 input=encoded,
-                input_units_max=bound,
+                input_units_max=allowance.input_units_max[-1],
                 started_at_ms=now_ms,
             )
             await self._keeper.keep(kept)

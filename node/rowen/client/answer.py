@@ -15,13 +15,21 @@ from msgspec.structs import replace
 from rowen.client.account import Account
 from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
 from rowen.protocol.admission import input_hash
-from rowen.protocol.buyer_checks import input_units_bound, input_units_least
 from rowen.protocol.errors import Reason, Refused, RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
-from rowen.protocol.jobs import CompletionInput, Finish, JobInput, Message
+from rowen.protocol.jobs import (
+    CompletionInput,
+    EmbeddingsInput,
+    Finish,
+    JobInput,
+    Kind,
+    Message,
+    kind_of,
+)
 from rowen.protocol.messages import Signed, encode_input
 from rowen.protocol.metering import PRICE_UNITS, Reading, cost, output_units_affordable
-from rowen.protocol.statements import Order, Receipt
+from rowen.protocol.statements import Order, Receipt, Status
+from rowen.protocol.units import ITEM_ENDS, allowance_of, input_units_least
 from rowen_scheduler.market import Variant
 from rowen_scheduler.selection import Match, Preferences, Rejection
 
@@ -190,9 +198,8 @@ class Answer:
         """The next text, or None at the end; changes provider when one cannot go on."""
         while self.finish is None:
             if self._current is None:
-                if self.output_units >= self._request.max_output:
-                    # The last provider vanished, but not before all that was asked for was here.
-                    self.finish = Finish.LENGTH
+                self.finish = self._end_of_all()
+                if self.finish is not None:
                     return None
                 await self._start()
             assert self._current is not None
@@ -221,6 +228,29 @@ class Answer:
                 return text
         return None
 
+    def _end_of_all(self) -> Finish | None:
+        """Why nothing is left to order: the last provider vanished with all that was asked for."""
+        ending = ITEM_ENDS.get(kind_of(self._request.input))
+        if ending is not None:
+            # An item is answered by one provider; what the last one began is asked for again.
+            text = self.text
+            self._chunks = [text[: text.rfind(ending) + 1]]
+            if not self._items_left():
+                return Finish.STOP
+        return Finish.LENGTH if self.output_units >= self._request.max_output else None
+
+    def _items_left(self) -> int:
+        """Of a list, how many are not answered yet; else 1."""
+        ending = ITEM_ENDS.get(kind_of(self._request.input))
+        if ending is None:
+            return 1
+        return input_units_least(self._request.input) - self.text.count(ending)
+
+    def _output_max(self, variant: Variant) -> int:
+        """Most output units that an order may ask for now."""
+        left = self._request.max_output - self.output_units
+        return min(left, variant.output_units_max * self._items_left())
+
     def _take(self, part: Part, item: object) -> tuple[str, bool]:
         """Applies one item: new text, and whether the job is over."""
         if isinstance(item, Text):
@@ -231,6 +261,9 @@ class Answer:
             part.input_units = item.input_units
         elif isinstance(item, Billed):
             part.receipts.append((item.receipt, item.signed))
+            if item.receipt.status is not Status.FAILED:
+                # Of a list, input is read as its items are answered.
+                part.input_units = item.receipt.input_units
         elif isinstance(item, Over):
             part.is_settled = True
             if item.finish in (Finish.FAILED, Finish.PREEMPTED):
@@ -282,7 +315,7 @@ class Answer:
         job_input = _continued(self._request.input, self.text)
         encoded = encode_input(job_input)
         salt = self._client.entropy(32)
-        bound = input_units_bound(job_input)
+        bound = allowance_of(job_input).input_units_max[-1]
         await self._look_for_money(match.variant, account, bound)
         order = self._priced(match.variant, account, bound, input_hash(salt, encoded))
         part = Part(match.offer.provider, match.variant, order)
@@ -297,7 +330,7 @@ class Answer:
 
     async def _look_for_money(self, variant: Variant, account: Account, bound: int) -> None:
         """Asks the chain again when the channel is short: somebody may have topped it up."""
-        output_max = min(self._request.max_output - self.output_units, variant.output_units_max)
+        output_max = self._output_max(variant)
         units_price = bound * variant.price_input + output_max * variant.price_output
         at_most = variant.price_request + units_price // PRICE_UNITS
         if account.state.free() >= min(at_most, self._request.max_cost):
@@ -310,7 +343,7 @@ class Answer:
 
     def _priced(self, variant: Variant, account: Account, bound: int, hashed: bytes) -> Order:
         spent = sum(part.owed_at_most for part in self.parts)
-        output_max = min(self._request.max_output - self.output_units, variant.output_units_max)
+        output_max = self._output_max(variant)
         if output_max < 1:
             raise UserError("nothing is left of max_output")
         order = Order(
@@ -361,6 +394,9 @@ def _continued(job_input: JobInput, text: str) -> JobInput:
         return job_input
     if isinstance(job_input, CompletionInput):
         return replace(job_input, prompt=job_input.prompt + text)
+    if isinstance(job_input, EmbeddingsInput):
+        answered = text.count(ITEM_ENDS[Kind.EMBEDDINGS])
+        return replace(job_input, texts=job_input.texts[answered:])
     turns = job_input.messages
     if turns[-1].role == "assistant":
         return replace(

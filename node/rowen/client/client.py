@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,6 +14,7 @@ import trio
 from rowen.chain.base import ChannelKey, Escrow
 from rowen.client.account import Account
 from rowen.client.answer import Answer, Request
+from rowen.client.asking import Asking
 from rowen.client.link import attach, greet, listen, provider_of
 from rowen.client.offers import Asker
 from rowen.client.recovery import replay
@@ -21,12 +22,10 @@ from rowen.p2p.network import Network
 from rowen.p2p.session import Patience
 from rowen.protocol.errors import RowenError, Unavailable, UserError
 from rowen.protocol.ids import format_address
-from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, Kind, Message
-from rowen.protocol.messages import decode_input, encode_input
 from rowen.protocol.signing import Key
 from rowen.store.base import ChannelOpened, Journal
 from rowen_scheduler.market import Offer
-from rowen_scheduler.selection import Match, Preferences, Rejection, Sort, select
+from rowen_scheduler.selection import Match, Preferences, Rejection, select
 
 CLOSE_S = 5.0
 PROVIDERS_MAX = 1_000
@@ -76,7 +75,7 @@ class _Link:
     put_away: trio.Event = field(default_factory=trio.Event)
 
 
-class Client:
+class Client(Asking):
     """Buys answers. Use ``open_client``, or ``rowen.Client`` without trio.
 
     Attributes:
@@ -122,102 +121,9 @@ class Client:
 
     # --- the public part
 
-    def chat(
-        self,
-        messages: Iterable[Message] | str,
-        *,
-        model: str,
-        max_cost: int,
-        max_output: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
-        price_input_max: int | None = None,
-        price_output_max: int | None = None,
-        providers: Iterable[bytes] = (),
-        sort: Sort = Sort.PRICE,
-    ) -> Answer:
-        """Asks for an answer; iterate over it inside ``async with`` for its text.
-
-        Args:
-            messages: The conversation, or one user message.
-            model: Name in the offers; ``model:precision`` for one precision.
-            max_cost: The whole answer never costs more, token units; signed into every order.
-            max_output: Longest answer, output units.
-            temperature: 0 for greedy.
-            top_p: Nucleus cut.
-            seed: Of the sampler.
-            stop: Texts that end the answer.
-            price_input_max: Cap on the price per million input units.
-            price_output_max: Cap on the price per million output units.
-            providers: Addresses to choose from; empty for all.
-            sort: What counts most in choosing.
-
-        Raises:
-            UserError: The request itself is malformed.
-        """
-        turns = (Message("user", messages),) if isinstance(messages, str) else tuple(messages)
-        if not turns:
-            raise UserError("a conversation needs at least one message")
-        preferences = Preferences(
-            model=model,
-            kind=Kind.CHAT,
-            price_input_max=price_input_max,
-            price_output_max=price_output_max,
-            only=frozenset(providers),
-            sort=sort,
-        )
-        job_input = ChatInput(turns, temperature, top_p, seed, _stops(stop))
-        return Answer(self, _request(job_input, preferences, max_cost, max_output))
-
-    def complete(
-        self,
-        prompt: str,
-        *,
-        model: str,
-        max_cost: int,
-        max_output: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
-        price_input_max: int | None = None,
-        price_output_max: int | None = None,
-        providers: Iterable[bytes] = (),
-        sort: Sort = Sort.PRICE,
-    ) -> Answer:
-        """Has a text gone on with, as it is; no chat template is put around it.
-
-        Args:
-            prompt: The text.
-            model: As for ``chat``, and so are the others.
-            max_cost: For the whole answer, token units.
-            max_output: Longest answer, output units.
-            temperature: 0 for greedy.
-            top_p: Nucleus cut.
-            seed: Of the sampler.
-            stop: Texts that end the answer.
-            price_input_max: Cap on the price per million input units.
-            price_output_max: Cap on the price per million output units.
-            providers: Addresses to choose from; empty for all.
-            sort: What counts most in choosing.
-
-        Raises:
-            UserError: The request itself is malformed.
-        """
-        if not prompt:
-            raise UserError("there is no text to go on with")
-        preferences = Preferences(
-            model=model,
-            kind=Kind.COMPLETION,
-            price_input_max=price_input_max,
-            price_output_max=price_output_max,
-            only=frozenset(providers),
-            sort=sort,
-        )
-        job_input = CompletionInput(prompt, temperature, top_p, seed, _stops(stop))
-        return Answer(self, _request(job_input, preferences, max_cost, max_output))
+    def answer(self, request: Request) -> Answer:
+        """See ``Asking``."""
+        return Answer(self, request)
 
     async def offers(self, *, patiently: bool = False) -> tuple[list[Offer], list[Rejection]]:
         """Asks every known provider at once for its present offer.
@@ -425,21 +331,6 @@ class Client:
         )
         self._accounts[key.id] = account
         return account
-
-
-def _stops(stop: Sequence[str]) -> tuple[str, ...]:
-    return (stop,) if isinstance(stop, str) else tuple(stop)
-
-
-def _request(
-    job_input: JobInput, preferences: Preferences, max_cost: int, max_output: int
-) -> Request:
-    if max_output < 1:
-        raise UserError("max_output must be at least 1")
-    if max_cost < 1:
-        raise UserError("max_cost must be at least one token unit, $0.000001")
-    # Before anything is signed or kept: no provider could read what is out of bounds.
-    return Request(decode_input(encode_input(job_input)), preferences, max_cost, max_output)
 
 
 @asynccontextmanager

@@ -9,11 +9,11 @@ from msgspec.structs import replace
 from rowen.protocol import buyer
 from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer_channel import BuyerChannel
-from rowen.protocol.buyer_checks import silent_units_bound
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.jobs import Finish
 from rowen.protocol.messages import Signed, decode_input, open_signed
 from rowen.protocol.statements import AMOUNT_MAX, Order, Receipt
+from rowen.protocol.units import allowance_of
 from rowen.store.base import (
     ChannelOpened,
     ChannelStopped,
@@ -68,8 +68,11 @@ async def replay(journal: Journal, opened: ChannelOpened, locked: int) -> Replay
             voucher, settled_count = entry.voucher, entry.receipt_count
         elif isinstance(entry, OrderKept):
             order = Order.decode(entry.order.words)
-            silent = silent_units_bound(decode_input(entry.input))
-            state = buyer.place(state, order, entry.input_units_max, silent)
+            allowance = allowance_of(decode_input(entry.input))
+            if not allowance.is_by_item:
+                # As it was believed then, whatever is believed now.
+                allowance = replace(allowance, input_units_max=(entry.input_units_max,))
+            state = buyer.place(state, order, allowance)
             # Its session is gone; what the provider has to say about it comes when we attach.
             state, _ = buyer.step(state, on.ProviderLost(order.job_id))
         elif isinstance(entry, ReceiptKept):

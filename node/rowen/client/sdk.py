@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 import trio
@@ -15,6 +16,7 @@ import trio
 from rowen.client.answer import Answer, Part
 from rowen.client.buyer import Buyer, open_buyer
 from rowen.client.client import Client as CoreClient
+from rowen.client.items import ItemsAnswer
 from rowen.client.link import provider_of
 from rowen.config import Config, load_config
 from rowen.home import Home
@@ -178,6 +180,35 @@ class AsyncClient:
             sort=_sort(sort),
         )
 
+    def embed(
+        self,
+        texts: Iterable[str],
+        *,
+        model: str,
+        max_cost: str | None = None,
+        providers: Iterable[str] = (),
+        sort: str = "price",
+    ) -> ItemsAnswer[array[float]]:
+        """Has texts turned into vectors; iterate inside ``async with``, or ``read`` them all.
+
+        Args:
+            texts: At most 64.
+            model: As for ``chat``.
+            max_cost: For all of them, in US dollars such as "0.01".
+            providers: Multiaddresses or 0x addresses to choose from; all known by default.
+            sort: As for ``chat``.
+
+        Raises:
+            UserError: The request is malformed, or this is outside ``async with``.
+        """
+        return self._core.embed(
+            texts,
+            model=model,
+            max_cost=self._cost(max_cost),
+            providers=[provider_of(provider) for provider in providers],
+            sort=_sort(sort),
+        )
+
     def _cost(self, max_cost: str | None) -> int:
         if max_cost is not None:
             return parse_usd(max_cost)
@@ -241,6 +272,16 @@ class Client:
         """See ``AsyncClient.offers``."""
         return self._call(self._async.offers)
 
+    def embed(
+        self, texts: Iterable[str], *, model: str, **options: Any
+    ) -> SyncItemsAnswer[array[float]]:
+        """Has texts turned into vectors. See ``AsyncClient.embed``."""
+
+        async def start() -> ItemsAnswer[array[float]]:
+            return self._async.embed(texts, model=model, **options)
+
+        return SyncItemsAnswer(self._call(start), self._call)
+
     def _answer(
         self, ask: Callable[..., Answer], said: Messages, model: str, options: dict[str, Any]
     ) -> SyncAnswer:
@@ -272,6 +313,66 @@ class Client:
             self._token = trio.lowlevel.current_trio_token()
             self._ready.set()
             await self._stop.wait()
+
+
+class SyncItemsAnswer(Generic[T]):
+    """``ItemsAnswer`` for programs without trio; see ``SyncAnswer``."""
+
+    def __init__(self, items: ItemsAnswer[T], call: Callable[..., Any]) -> None:
+        self._items = items
+        self._call = call
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        while True:
+            try:
+                yield self._call(self._items.__anext__)
+            except StopAsyncIteration:
+                return
+
+    def read(self) -> list[T]:
+        """Waits for the end and returns all items that were not told yet.
+
+        Raises:
+            UserError: The sum was too small for all of them; what came was paid for.
+        """
+        items: list[T] = self._call(self._items.read)
+        return items
+
+    def close(self) -> None:
+        """Cancels what is still running; what came in is paid for."""
+        if self._items.answer.is_running:
+            self._call(self._items.answer.cancel)
+
+    @property
+    def cost(self) -> int:
+        """Paid so far, token units."""
+        return self._items.cost
+
+    @property
+    def finish(self) -> Finish | None:
+        """Why it ended; None while it runs."""
+        return self._items.finish
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """The last receipt."""
+        return self._items.receipt
+
+    @property
+    def parts(self) -> list[Part]:
+        """Who contributed what."""
+        return self._items.parts
 
 
 class SyncAnswer:

@@ -111,6 +111,29 @@ class ProviderConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsConfig:
+    """``[embeddings]``: vectors of texts, made by an embedded model and sold beside the rest.
+
+    Attributes:
+        model: A name from ``rowen models list``; empty for none.
+        threads: CPU threads of the engine.
+        concurrency: Jobs it serves at the same time.
+        context_units: Tokens of the longest text.
+        price_input: For a million tokens.
+        price_output: For a million numbers of the vectors.
+        price_request: For each job.
+    """
+
+    model: str = ""
+    threads: int = 1
+    concurrency: int = 1
+    context_units: int = 512
+    price_input: Usd = Usd(units=2 * _CENT)
+    price_output: Usd = Usd(units=0 * _CENT)
+    price_request: Usd = Usd(units=0 * _CENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostsConfig:
     """``[costs]``: what selling costs its owner, in US dollars. 0 says that it is not known.
 
@@ -238,7 +261,8 @@ class EngineConfig:
         weights_sha256: Of the weights, in hex; empty says nothing.
         context_units: Largest input + output in tokens; 0 for what the engine says.
         concurrency: Jobs at the same time; 0 for what the engine says, or 8.
-        output_units_max: Longest answer sold.
+        output_units_max: Longest answer sold, in tokens.
+        kinds: What it is sold for: chat, completion, or embeddings alone; empty for what it does.
         price_input: For a million input tokens.
         price_cached: For a million input tokens served from the engine's cache.
         price_output: For a million output tokens.
@@ -261,6 +285,7 @@ class EngineConfig:
     context_units: int = 0
     concurrency: int = 0
     output_units_max: int = 4096
+    kinds: tuple[str, ...] = ()
     price_input: Usd = Usd(units=5 * _CENT)
     price_cached: Usd = Usd(units=2 * _CENT)
     price_output: Usd = Usd(units=20 * _CENT)
@@ -278,6 +303,7 @@ class Config:
     Attributes:
         chain: See ``ChainConfig``.
         provider: See ``ProviderConfig``.
+        embeddings: See ``EmbeddingsConfig``.
         costs: See ``CostsConfig``.
         client: See ``ClientConfig``.
         watch: See ``WatchConfig``.
@@ -289,6 +315,7 @@ class Config:
 
     chain: ChainConfig = ChainConfig()
     provider: ProviderConfig = ProviderConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     costs: CostsConfig = CostsConfig()
     client: ClientConfig = ClientConfig()
     watch: WatchConfig = WatchConfig()
@@ -300,6 +327,7 @@ class Config:
 SECTIONS: Final[Mapping[str, type[Any]]] = {
     "chain": ChainConfig,
     "provider": ProviderConfig,
+    "embeddings": EmbeddingsConfig,
     "costs": CostsConfig,
     "client": ClientConfig,
     "watch": WatchConfig,

@@ -24,11 +24,14 @@ class Piece:
     Attributes:
         text: Whole characters only; may be empty while units rise (a token inside a
             multi-byte character, or an end-of-turn token).
-        units: Output tokens this piece stands for, ≥ 0. Σ units over a job is its output count.
+        units: Output units this piece stands for, ≥ 0. Σ units over a job is its output count.
+        input_units: Of the item that it answers, where input is read item by item; then a piece
+            is the whole output of one item. Else 0.
     """
 
     text: str
     units: int
+    input_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class EngineInfo:
         context_units: Largest input + output, in tokens.
         concurrency: Jobs served at the same time; more wait in the engine's queue.
         kinds: What it can do, in alphabetical order.
+        item_units_max: Most output units of one item, where input is read item by item; else 0.
     """
 
     model: str
@@ -69,6 +73,7 @@ class EngineInfo:
     context_units: int
     concurrency: int
     kinds: tuple[Kind, ...]
+    item_units_max: int = 0
 
 
 class Engine(Protocol):
@@ -84,6 +89,9 @@ class Engine(Protocol):
 
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating.
+
+        Where input is read item by item, fewer will do: how many each item has is told with its
+        output.
 
         Args:
             job: What will be generated next.
@@ -102,7 +110,7 @@ class Engine(Protocol):
         Leaving the context cancels the work in the engine within a second. A slow consumer
         holds back at most a bounded number of pieces: the engine does not wait for it, but
         never works past ``output_units_max``, nor past the room its context has left, which
-        finishes as ``LENGTH``.
+        finishes as ``LENGTH``. Items are answered whole or not at all.
 
         Args:
             job: What to continue.

@@ -16,7 +16,7 @@ import msgspec
 
 from rowen.engine.base import Finished, Piece
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, JobInput
+from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, TextInput
 
 DONE = b"[DONE]"
 # What reasoning is set off by in the answers of models that were trained on it.
@@ -63,7 +63,7 @@ _encode = msgspec.json.Encoder().encode
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
-def path_of(job: JobInput) -> str:
+def path_of(job: TextInput) -> str:
     """Where this kind of job is asked for."""
     return "/v1/completions" if isinstance(job, CompletionInput) else "/v1/chat/completions"
 
@@ -74,7 +74,7 @@ def turns_of(job: ChatInput) -> list[dict[str, str]]:
 
 
 def text_request(
-    job: JobInput,
+    job: TextInput,
     output_units_max: int,
     *,
     model: str,

@@ -13,7 +13,7 @@ import msgspec
 
 from rowen.engine.base import Finished, Piece
 from rowen.protocol.errors import Unavailable
-from rowen.protocol.jobs import Finish, JobInput, Message
+from rowen.protocol.jobs import Finish, Message, TextInput
 
 
 class _Completion(msgspec.Struct, frozen=True):
@@ -78,7 +78,7 @@ _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH}
 
 
 def completion_request(
-    tokens: Sequence[int], job: JobInput, output_units_max: int, *, slot: int, may_reuse: bool
+    tokens: Sequence[int], job: TextInput, output_units_max: int, *, slot: int, may_reuse: bool
 ) -> bytes:
     """Encodes a streaming completion of ``tokens``.
 

@@ -5,6 +5,7 @@ Answers are read leniently: engines add fields with every version, and only a fe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 
 from rowen.engine.completion import refusal_text
 from rowen.engine.dialects import Call, Dialect
+from rowen.engine.embedding import embedding_request, read_embedding
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.jobs import Kind
 
@@ -33,6 +35,7 @@ class Found:
         context_units: Largest input + output, or 0 when the engine does not say.
         places: Jobs it serves at the same time, or 0 when it does not say.
         kinds: What it can do.
+        item_units: Numbers of one of its vectors, if it is for these.
     """
 
     served: str
@@ -42,6 +45,7 @@ class Found:
     context_units: int = 0
     places: int = 0
     kinds: tuple[Kind, ...] = (Kind.CHAT,)
+    item_units: int = 0
 
 
 async def ask(
@@ -104,17 +108,21 @@ async def perform(client: httpx.AsyncClient, call: Call, model: str, *, timeout_
     return all(fields.get(key) == value for key, value in call.expect.items())
 
 
-async def discover(client: httpx.AsyncClient, dialect: Dialect, served: str = "") -> Found:
+async def discover(
+    client: httpx.AsyncClient, dialect: Dialect, served: str = "", kinds: Sequence[Kind] = ()
+) -> Found:
     """Finds the model to sell.
 
     Args:
         client: To the engine.
         dialect: Which engine it is.
         served: Its name there; empty when it serves only one.
+        kinds: What it is to be sold for; empty for what it does.
 
     Raises:
         Unavailable: The engine does not answer.
-        UserError: It serves no such model, or several and none was chosen.
+        UserError: It serves no such model, or several and none was chosen, or does not do
+            what it is to be sold for.
     """
     listed = await ask(client, "/v1/models")
     cards = {
@@ -129,8 +137,10 @@ async def discover(client: httpx.AsyncClient, dialect: Dialect, served: str = ""
         wanted = f"does not serve {served!r}" if served else "serves not exactly one model"
         raise UserError(f"the engine {wanted}; it serves: {names}. Set `served` to one of these")
     found = await _found(client, dialect, served, cards[served])
-    if dialect.has_completion and await _completes(client, served):
-        found = replace(found, kinds=(Kind.CHAT, Kind.COMPLETION))
+    found = replace(found, kinds=await _kinds(client, dialect, served, kinds))
+    if Kind.EMBEDDINGS in found.kinds:
+        answer = await ask(client, "/v1/embeddings", embedding_request("1", served))
+        found = replace(found, item_units=read_embedding(answer).units)
     return found
 
 
@@ -149,11 +159,37 @@ async def _found(
     )
 
 
-async def _completes(client: httpx.AsyncClient, served: str) -> bool:
-    """Whether it goes on with a text: nothing but trying tells."""
-    question = {"model": served, "prompt": "1, 2,", "max_tokens": 1}
+async def _kinds(
+    client: httpx.AsyncClient, dialect: Dialect, served: str, wanted: Sequence[Kind]
+) -> tuple[Kind, ...]:
+    for kind in wanted:
+        if not await _does(client, dialect, served, kind):
+            raise UserError(f"the engine does not do {kind}: take it out of `kinds`")
+    if wanted:
+        return tuple(sorted(set(wanted)))
+    if await _does(client, dialect, served, Kind.COMPLETION):
+        return (Kind.CHAT, Kind.COMPLETION)
+    # Many that write text make vectors, too; what writes nothing is for vectors.
+    is_for_vectors = await _does(client, dialect, served, Kind.EMBEDDINGS)
+    if is_for_vectors and not await _does(client, dialect, served, Kind.CHAT):
+        return (Kind.EMBEDDINGS,)
+    return (Kind.CHAT,)
+
+
+async def _does(client: httpx.AsyncClient, dialect: Dialect, served: str, kind: Kind) -> bool:
+    """Whether it does that work: nothing but trying tells."""
+    question: dict[str, object] = {"model": served, "max_tokens": 1}
+    match kind:
+        case Kind.CHAT:
+            path, question["messages"] = "/v1/chat/completions", [{"role": "user", "content": "1"}]
+        case Kind.COMPLETION if dialect.has_completion:
+            path, question["prompt"] = "/v1/completions", "1, 2,"
+        case Kind.EMBEDDINGS:
+            path, question = "/v1/embeddings", embedding_request("1", served)
+        case _:
+            return False
     try:
-        await ask(client, "/v1/completions", question, timeout_s=TRIAL_S)
+        await ask(client, path, question, timeout_s=TRIAL_S)
     except UserError:
         return False
     return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,9 @@ from rowen.engine.completion import (
     refusal_text,
     split_continuation,
 )
+from rowen.engine.embedding import embedding_request, read_embedding, sum_fitting
 from rowen.engine.handoff import Handoff
+from rowen.engine.items import ItemByItem
 from rowen.engine.llama_server import (
     CONCURRENCY_MAX,
     LlamaServer,
@@ -39,7 +42,7 @@ from rowen.engine.scoring import Scores, read_score, score_request
 from rowen.engine.slots import Slots
 from rowen.home import scratch
 from rowen.protocol.errors import RowenError, Unavailable, UserError
-from rowen.protocol.jobs import CompletionInput, JobInput, Kind
+from rowen.protocol.jobs import CompletionInput, EmbeddingsInput, JobInput, Kind, TextInput, kind_of
 
 # How long leaving a generation waits for its thread: one prefill batch of a slow model.
 CANCEL_S_MAX = 10.0
@@ -63,6 +66,7 @@ async def open_llama(
     threads: int = 1,
     concurrency: int = 2,
     context_units: int = 2048,
+    embeds: bool = False,
 ) -> AsyncIterator[LlamaEngine]:
     """Loads a model and serves it until the block ends; it is ready when the block begins.
 
@@ -76,7 +80,8 @@ async def open_llama(
             hostile files, so one that differs is never given to it.
         threads: CPU threads for the model.
         concurrency: Jobs served at the same time, 1 to 16; more wait their turn.
-        context_units: Largest input + output of one job, in tokens.
+        context_units: Largest input + output of one job, in tokens; of vectors, the largest text.
+        embeds: Whether it makes vectors of texts, and nothing else.
 
     Raises:
         UserError: The file is missing, not the expected one, or not a model that fits; or there
@@ -89,7 +94,7 @@ async def open_llama(
         # A second lock, should the directory ever be opened to others of the same user.
         key = secrets.token_urlsafe(32)
         start = partial(
-            load_server, model_file, listen_file, key, threads, concurrency, context_units
+            load_server, model_file, listen_file, key, threads, concurrency, context_units, embeds
         )
 
         async def load() -> LlamaServer:
@@ -104,7 +109,7 @@ async def open_llama(
             build=build_name(),
             context_units=context_units,
             concurrency=concurrency,
-            kinds=(Kind.CHAT, Kind.COMPLETION),
+            kinds=(Kind.EMBEDDINGS,) if embeds else (Kind.CHAT, Kind.COMPLETION),
         )
         # No connection is kept: the server would close it at a moment of its own choosing.
         transport = httpx.AsyncHTTPTransport(
@@ -120,6 +125,8 @@ async def open_llama(
             engine = LlamaEngine(info, client, load)
             try:
                 await engine.wake()
+                if embeds:
+                    await engine.measure_vectors()
                 yield engine
             finally:
                 await engine._unload()
@@ -144,7 +151,7 @@ class LlamaEngine:
         self._limiter = trio.CapacityLimiter(info.concurrency)
         self._slots = Slots(info.concurrency)
         # Counted and not yet generated, oldest first; at most as many as there are slots.
-        self._rendered: dict[tuple[bytes, JobInput], list[int]] = {}
+        self._rendered: dict[tuple[bytes, TextInput], list[int]] = {}
 
     @property
     def info(self) -> EngineInfo:
@@ -158,6 +165,10 @@ class LlamaEngine:
 
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating."""
+        self._check(job)
+        if isinstance(job, EmbeddingsInput):
+            counts = [len(await self._tokens(text)) for text in job.texts]
+            return sum_fitting(counts, self._info.context_units)
         tokens = await self._render(job)
         # Kept for the job that most likely follows: rendering takes milliseconds of its start.
         self._rendered[tenant, job] = tokens
@@ -172,6 +183,15 @@ class LlamaEngine:
         """Starts the job; leaving the context frees its slot."""
         if output_units_max < 1:
             raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
+        self._check(job)
+        if isinstance(job, EmbeddingsInput):
+            holder = object()
+            await self._limiter.acquire_on_behalf_of(holder)
+            try:
+                yield ItemByItem(job.texts, self._embed, output_units_max)
+            finally:
+                self._limiter.release_on_behalf_of(holder)
+            return
         tokens = self._rendered.pop((tenant, job), None) or await self._render(job)
         room = self._info.context_units - len(tokens)
         if room < 1:
@@ -250,7 +270,20 @@ class LlamaEngine:
             raise Unavailable(f"the engine failed: {error}") from error
         return b"".join(answers)
 
-    async def _render(self, job: JobInput) -> list[int]:
+    def _check(self, job: JobInput) -> None:
+        if kind_of(job) not in self._info.kinds:
+            raise UserError(f"this engine is not asked for {kind_of(job)}: it does not do that")
+
+    async def measure_vectors(self) -> None:
+        """Learns from one how long they are."""
+        piece = await self._embed("1")
+        self._info = replace(self._info, item_units_max=piece.units)
+
+    async def _embed(self, text: str) -> Piece:
+        body = await self._ask("/v1/embeddings", embedding_request(text, self._info.model))
+        return read_embedding(msgspec.json.decode(body))
+
+    async def _render(self, job: TextInput) -> list[int]:
         if isinstance(job, CompletionInput):
             return await self._tokens(job.prompt)
         turns, begun = split_continuation(job.messages)

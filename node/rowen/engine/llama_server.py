@@ -62,6 +62,7 @@ def load_server(
     threads: int,
     concurrency: int,
     context_units: int,
+    embeds: bool,
 ) -> LlamaServer:
     """Loads a model; takes long, so it runs in a thread.
 
@@ -72,6 +73,8 @@ def load_server(
         threads: CPU threads.
         concurrency: Jobs at the same time.
         context_units: Tokens of context for each of them.
+        embeds: Whether it makes vectors, as the mean of what it makes of each token; then it
+            writes no text.
 
     Raises:
         UserError: The file is no model that llama.cpp knows, or one that does not fit.
@@ -90,6 +93,11 @@ def load_server(
     params.n_ctx = context_units * concurrency
     params.n_batch = params.n_ubatch = BATCH_UNITS
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    if embeds:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        # The mean is over one batch.
+        params.n_batch = params.n_ubatch = context_units
     # Never guess settings from free memory: they would change what the offer promised.
     params.fit_params = False
     # Prefixes are reused from the slots; the default keeps up to 8 GiB more of them.

@@ -28,10 +28,19 @@ from rowen.engine.completion import (
 )
 from rowen.engine.dialects import Counting, Dialect
 from rowen.engine.discovery import ask, perform
+from rowen.engine.embedding import embedding_request, read_embedding, sum_fitting
 from rowen.engine.http_stream import AnswerStream, post
+from rowen.engine.items import ItemByItem
 from rowen.engine.sse import EventReader
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, kind_of
+from rowen.protocol.jobs import (
+    ChatInput,
+    CompletionInput,
+    EmbeddingsInput,
+    JobInput,
+    TextInput,
+    kind_of,
+)
 
 log = structlog.get_logger("rowen.engine")
 
@@ -72,7 +81,7 @@ class HttpEngine:
         # "The salt should be random, protected from access by 3rd parties" (vLLM's cache_salt).
         self._secret = secrets.token_bytes(SALT_BYTES)
         self._places = trio.CapacityLimiter(info.concurrency)
-        self._rendered: dict[tuple[bytes, JobInput], list[int]] = {}
+        self._rendered: dict[tuple[bytes, TextInput], list[int]] = {}
         self.is_up = False
         self.is_awake = True
 
@@ -89,6 +98,12 @@ class HttpEngine:
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt, in the way the dialect knows."""
         self._check(job)
+        if isinstance(job, EmbeddingsInput):
+            if self._dialect.counting is not Counting.TEMPLATE:
+                # Each text's count comes with its vector.
+                return len(job.texts)
+            counts = [len(await self._tokens(text)) for text in job.texts]
+            return sum_fitting(counts, self._info.context_units)
         match self._dialect.counting:
             case Counting.TEMPLATE:
                 tokens = await self._render(job)
@@ -119,6 +134,9 @@ class HttpEngine:
         holder = object()
         await self._places.acquire_on_behalf_of(holder)
         try:
+            if isinstance(job, EmbeddingsInput):
+                yield ItemByItem(job.texts, self._embed, output_units_max)
+                return
             path, body, reader = await self._request(job, output_units_max, tenant)
             async with self._stream(path, body) as answer:
                 yield _Answer(answer, reader)
@@ -197,17 +215,22 @@ class HttpEngine:
         if _is_continued(job) and self._dialect.continuation is None:
             raise UserError("this engine cannot continue an answer begun elsewhere")
 
-    def _continuation(self, job: JobInput) -> dict[str, object]:
+    async def _embed(self, text: str) -> Piece:
+        question = embedding_request(text, self._served)
+        answer = await ask(self._client, "/v1/embeddings", question, timeout_s=SILENCE_S_MAX)
+        return read_embedding(answer)
+
+    def _continuation(self, job: TextInput) -> dict[str, object]:
         return dict(self._dialect.continuation or {}) if _is_continued(job) else {}
 
-    def _extra(self, job: JobInput, tenant: bytes) -> dict[str, object]:
+    def _extra(self, job: TextInput, tenant: bytes) -> dict[str, object]:
         extra = {**self._dialect.extra, **self._continuation(job)}
         if self._dialect.salt:
             extra[self._dialect.salt] = hmac.new(self._secret, tenant, hashlib.sha256).hexdigest()
         return extra
 
     async def _request(
-        self, job: JobInput, output_units_max: int, tenant: bytes
+        self, job: TextInput, output_units_max: int, tenant: bytes
     ) -> tuple[str, bytes, Reader]:
         if self._dialect.counting is Counting.TEMPLATE:
             tokens = self._rendered.pop((tenant, job), None) or await self._render(job)
@@ -241,7 +264,7 @@ class HttpEngine:
                 raise fault(f"the engine answers with {answer.status}: {said}")
             yield answer
 
-    async def _probe(self, job: JobInput, tenant: bytes) -> int:
+    async def _probe(self, job: TextInput, tenant: bytes) -> int:
         body = text_request(
             job,
             1,
@@ -256,7 +279,7 @@ class HttpEngine:
                 events += reader.feed(raw)
         return usage_of_probe(events)
 
-    async def _render(self, job: JobInput) -> list[int]:
+    async def _render(self, job: TextInput) -> list[int]:
         if isinstance(job, CompletionInput):
             text = job.prompt
         else:
@@ -264,6 +287,9 @@ class HttpEngine:
             messages = [{"role": turn.role, "content": turn.content} for turn in turns]
             rendered = await ask(self._client, "/apply-template", {"messages": messages})
             text = str(rendered["prompt"]) + begun
+        return await self._tokens(text)
+
+    async def _tokens(self, text: str) -> list[int]:
         question = {"content": text, "add_special": True, "parse_special": True}
         tokens: list[int] = (await ask(self._client, "/tokenize", question))["tokens"]
         return tokens

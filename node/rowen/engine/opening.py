@@ -20,6 +20,7 @@ from rowen.engine.discovery import UNKNOWN, Found, ask, discover
 from rowen.engine.openai_http import HttpEngine
 from rowen.engine.process import EngineProcess
 from rowen.protocol.errors import Unavailable, UserError
+from rowen.protocol.jobs import Kind
 
 log = structlog.get_logger("rowen.engine")
 
@@ -45,6 +46,7 @@ class HttpSpec:
         weights_digest: SHA-256 of the weights, 32 bytes; zeros say nothing.
         context_units: Largest input + output; 0 for what the engine says.
         concurrency: Jobs at the same time; 0 for what the engine says, or 8.
+        kinds: What it is sold for; empty for what it does.
         start_s: How long it may take to be ready.
         command: Starts it; empty for one that its owner runs. ``{host}`` and ``{port}`` are
             those of ``url``.
@@ -62,6 +64,7 @@ class HttpSpec:
     weights_digest: bytes = bytes(32)
     context_units: int = 0
     concurrency: int = 0
+    kinds: tuple[Kind, ...] = ()
     start_s: float = 60.0
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] | None = None
@@ -158,7 +161,7 @@ async def open_http(spec: HttpSpec) -> AsyncIterator[HttpEngine]:
             await until_ready(client, dialect, spec.start_s, process)
             if process is not None:
                 _require_private(spec, process)
-            found = await discover(client, dialect, spec.served)
+            found = await discover(client, dialect, spec.served, spec.kinds)
             engine = _engine_of(spec, dialect, client, found, process)
         except (Unavailable, UserError) as error:
             raise type(error)(f"engine {spec.name}: {error}") from error
@@ -227,6 +230,7 @@ def _info_of(spec: HttpSpec, dialect: Dialect, found: Found) -> EngineInfo:
         context_units=context_units,
         concurrency=spec.concurrency or found.places or CONCURRENCY,
         kinds=found.kinds,
+        item_units_max=found.item_units,
     )
 
 

@@ -9,10 +9,11 @@ from hashlib import sha256
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError, Reason, Refused
 from rowen.protocol.ids import channel_id_of
-from rowen.protocol.jobs import Kind
+from rowen.protocol.jobs import ITEMS_MAX, Kind
 from rowen.protocol.metering import Reading, cost, output_units_affordable
 from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.statements import Order
+from rowen.protocol.units import ITEM_ENDS
 from rowen_scheduler.market import Variant
 
 RETRY_MS = 1_000
@@ -93,9 +94,12 @@ def check_worth_reading(
         order,
         terms=terms,
         view=view,
+        kind=None,
         input_units=0,
         now_ms=now_ms,
     )
+    if not _reads_into_context(terms.variants[order.variant]):
+        return
     bytes_max = terms.variants[order.variant].context_units * INPUT_UNIT_BYTES_MAX
     if input_bytes > bytes_max:
         raise Refused(
@@ -122,6 +126,7 @@ def admit(
     *,
     terms: Terms,
     view: ChannelView | None,
+    kind: Kind | None,
     input_units: int,
     now_ms: int,
 ) -> Job:
@@ -134,7 +139,9 @@ def admit(
         order: Signed by the channel's session key, see ``check_order``.
         terms: The provider's.
         view: The channel on chain, confirmed; None when there is none.
-        input_units: Prompt tokens as the engine counts them.
+        kind: Of the input; None while nobody has read it.
+        input_units: As the engine counts them before it answers; where input is read item by
+            item, these are fewer or as many.
         now_ms: Unix time.
 
     Raises:
@@ -165,17 +172,24 @@ def admit(
             RETRY_MS,
         )
     _check_funds(state, order, view)
+    is_by_item = kind in ITEM_ENDS
+    output_units_max = output_units_affordable(order, input_units)
+    if _reads_into_context(variant):
+        output_units_max = min(output_units_max, variant.context_units - input_units)
     job = Job(
         order=order,
         order_hash=order.digest(state.domain),
-        output_units_max=min(
-            output_units_affordable(order, input_units), variant.context_units - input_units
-        ),
+        output_units_max=output_units_max,
         started_at_ms=now_ms,
-        reading=Reading(input_units, 0, 0),
+        reading=Reading(0 if is_by_item else input_units, 0, 0),
     )
     _check_credit(state, job)
     return job
+
+
+def _reads_into_context(variant: Variant) -> bool:
+    """Whether input and output of a job share one context."""
+    return not ITEM_ENDS.keys() & set(variant.kinds)
 
 
 def _check_product(order: Order, terms: Terms, input_units: int) -> Variant:
@@ -195,12 +209,12 @@ def _check_product(order: Order, terms: Terms, input_units: int) -> Variant:
             raise Refused(
                 Reason.PRICE_TOO_LOW, f"{what} price is {asked}, the order offers {offered}"
             )
-    if order.output_units_max > variant.output_units_max:
+    most = variant.output_units_max * (1 if _reads_into_context(variant) else ITEMS_MAX)
+    if order.output_units_max > most:
         raise Refused(
-            Reason.INPUT_TOO_LONG,
-            f"{order.output_units_max} output units asked, at most {variant.output_units_max}",
+            Reason.INPUT_TOO_LONG, f"{order.output_units_max} output units asked, at most {most}"
         )
-    if input_units >= variant.context_units:
+    if input_units >= variant.context_units and _reads_into_context(variant):
         raise Refused(
             Reason.INPUT_TOO_LONG,
             f"input has {input_units} units, the context holds {variant.context_units}",

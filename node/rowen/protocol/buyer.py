@@ -20,7 +20,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from rowen.protocol.buyer_channel import BuyerChannel, Job, JobState, with_job, without_job
-from rowen.protocol.buyer_checks import SILENT_UNITS, UNIT_BYTES_MAX, fault_of
+from rowen.protocol.buyer_checks import fault_of
 from rowen.protocol.buyer_events import (
     CaughtUp,
     DeadlinePassed,
@@ -42,20 +42,18 @@ from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import Finish
 from rowen.protocol.metering import Reading
 from rowen.protocol.statements import Order, Voucher
+from rowen.protocol.units import UNIT_BYTES_MAX, Allowance
 
 Outcome = tuple[BuyerChannel, list[Effect]]
 
 
-def place(
-    state: BuyerChannel, order: Order, input_units_max: int, silent_units_max: int = SILENT_UNITS
-) -> BuyerChannel:
+def place(state: BuyerChannel, order: Order, allowance: Allowance) -> BuyerChannel:
     """The channel with one more job ordered.
 
     Args:
         state: The channel.
         order: What we are about to sign.
-        input_units_max: See ``buyer_checks.input_units_bound``.
-        silent_units_max: See ``buyer_checks.silent_units_bound``.
+        allowance: See ``units.allowance_of``.
 
     Raises:
         UserError: The channel is stopped or has not enough left.
@@ -71,8 +69,7 @@ def place(
     job = Job(
         order=order,
         order_hash=order.digest(state.domain),
-        input_units_max=input_units_max,
-        silent_units_max=silent_units_max,
+        allowance=allowance,
     )
     return with_job(state, job)
 
@@ -94,7 +91,7 @@ def step(state: BuyerChannel, event: Event) -> Outcome:
 
 
 def _on_accepted(state: BuyerChannel, job: Job, event: ProviderAccepted) -> Outcome:
-    if event.input_units > job.input_units_max:
+    if event.input_units > job.allowance.input_units_max[-1]:
         # Its receipt would be disputed. Leave before it works for nothing.
         return _cancel(state, job)
     if job.state is JobState.ORDERED:
@@ -130,7 +127,15 @@ def _on_sent(state: BuyerChannel, job: Job, event: ProviderSent) -> Outcome:
     hasher = job.hasher.copy()
     hasher.update(text.encode())
     units = event.units - job.output_units
-    job = replace(job, output_units=event.units, output_bytes=end, hasher=hasher)
+    ending = job.allowance.item_end
+    job = replace(
+        job,
+        output_units=event.units,
+        output_bytes=end,
+        output_signs=job.output_signs + job.allowance.signs_in(text),
+        output_ends=job.output_ends + (text.count(ending) if ending else 0),
+        hasher=hasher,
+    )
     return with_job(state, job), [Deliver(event.job, text, units)]
 
 

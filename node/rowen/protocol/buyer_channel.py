@@ -14,6 +14,7 @@ from rowen.protocol.channel import Head
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.metering import NOTHING, Reading
 from rowen.protocol.statements import Order
+from rowen.protocol.units import Allowance
 
 
 class JobState(Enum):
@@ -31,11 +32,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         order: What we signed.
         order_hash: Its digest, 32 bytes.
-        input_units_max: More prompt tokens than this are not believed.
-        silent_units_max: Output tokens that may stand for no text; see ``buyer_checks``.
+        allowance: How many units are believed.
         state: See ``JobState``.
         output_units: Units of the answer received.
         output_bytes: Bytes of it.
+        output_signs: What its units are made of; see ``units``.
+        output_ends: Of its items, where it has some.
         hasher: SHA-256 of it; never updated in place.
         reading: As on its newest receipt.
         billed: Sum of the amounts on its receipts, token units.
@@ -44,11 +46,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     order: Order
     order_hash: bytes
-    input_units_max: int
-    silent_units_max: int
+    allowance: Allowance
     state: JobState = JobState.ORDERED
     output_units: int = 0
     output_bytes: int = 0
+    output_signs: int = 0
+    output_ends: int = 0
     hasher: Any = msgspec.field(default_factory=hashlib.sha256)
     reading: Reading = NOTHING
     billed: int = 0

@@ -14,6 +14,7 @@ import msgspec
 MESSAGES_MAX = 256
 CONTENT_BYTES_MAX = 512 * 1024
 STOP_MAX = 8
+ITEMS_MAX = 64
 
 Role = Literal["system", "user", "assistant"]
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
 
     CHAT = "chat"
     COMPLETION = "completion"
+    EMBEDDINGS = "embeddings"
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +84,39 @@ class CompletionInput(
     stop: Stops = ()
 
 
-JobInput = ChatInput | CompletionInput
+class EmbeddingsInput(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t", tag="embeddings"
+):
+    """Texts to turn into vectors of numbers, one for each, in their order.
+
+    The output has a line for each text: its numbers as IEEE 754 binary32, each 8 hexadecimal
+    digits, most significant first.
+
+    Attributes:
+        texts: 1 to 64.
+    """
+
+    texts: Annotated[
+        tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=CONTENT_BYTES_MAX)], ...],
+        msgspec.Meta(min_length=1, max_length=ITEMS_MAX),
+    ]
+
+
+TextInput = ChatInput | CompletionInput
+"""What is answered by text that the model writes."""
+
+JobInput = TextInput | EmbeddingsInput
+
+
+def trial_of(kind: str) -> JobInput:
+    """The least work of a kind, to see whether it is done."""
+    match kind:
+        case Kind.COMPLETION:
+            return CompletionInput("Ready?")
+        case Kind.EMBEDDINGS:
+            return EmbeddingsInput(("Ready?",))
+        case _:
+            return ChatInput((Message("user", "Ready?"),))
 
 
 def kind_of(job_input: JobInput) -> Kind:

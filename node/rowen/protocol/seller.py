@@ -106,13 +106,16 @@ def restore_receipt(
 
 
 def _on_said(state: SellerChannel, job: Job, event: EngineSaid, meter: Meter) -> Outcome:
-    units = job.reading.output_units + event.units
-    if units > job.output_units_max:
-        # The engine ran past its limit. What is above it is neither delivered nor billed.
+    said = delivered(job, event.text, event.units, event.input_units)
+    units = said.reading.output_units
+    if units > job.output_units_max or cost(job.order, said.reading) > job.order.amount_max:
+        # The engine ran past its limit, or the next item past the money. What is above it is
+        # neither delivered nor billed.
         return _end(state, job, Status.FINAL, Finish.LENGTH, meter)
-    after = with_job(state, delivered(job, event.text, event.units))
+    after = with_job(state, said)
     if after.exposure() > state.credit and state.exposure() > 0:
-        held = replace(job, state=JobState.PAUSED, held=Held(event.text, event.units))
+        kept = Held(event.text, event.units, event.input_units)
+        held = replace(job, state=JobState.PAUSED, held=kept)
         state, bills = bill_open_work(with_job(state, held), meter)
         return state, [Pause(event.job), *bills]
     effects: list[Effect] = [Deliver(event.job, job.output_bytes, units, event.text)]
@@ -237,7 +240,7 @@ def _release_held(state: SellerChannel, effects: list[Effect], meter: Meter) -> 
         if job.state is not JobState.PAUSED or job.held is None:
             continue
         running = replace(job, state=JobState.RUNNING, held=None)
-        running = delivered(running, job.held.text, job.held.units)
+        running = delivered(running, job.held.text, job.held.units, job.held.input_units)
         after = with_job(state, running)
         if after.exposure() > state.credit and state.exposure() > 0:
             continue

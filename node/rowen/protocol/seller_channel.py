@@ -29,6 +29,7 @@ class Held(msgspec.Struct, frozen=True):
 
     text: str
     units: int
+    input_units: int = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,10 +120,13 @@ def with_job(state: SellerChannel, job: Job) -> SellerChannel:
     return replace(state, jobs={**state.jobs, job.order.job_id: job})
 
 
-def delivered(job: Job, text: str, units: int) -> Job:
-    """The job with so much more of its answer sent."""
+def delivered(job: Job, text: str, units: int, input_units: int = 0) -> Job:
+    """The job with so much more of its answer sent, and of its input answered."""
     raw = text.encode()
     hasher = job.hasher.copy()
     hasher.update(raw)
-    reading = job.reading._replace(output_units=job.reading.output_units + units)
+    reading = job.reading._replace(
+        input_units=job.reading.input_units + input_units,
+        output_units=job.reading.output_units + units,
+    )
     return replace(job, reading=reading, output_bytes=job.output_bytes + len(raw), hasher=hasher)

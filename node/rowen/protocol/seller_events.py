@@ -14,11 +14,19 @@ from rowen.protocol.statements import Receipt, Voucher
 
 
 class EngineSaid(msgspec.Struct, frozen=True):
-    """The engine made some output."""
+    """The engine made some output.
+
+    Attributes:
+        job: Its id.
+        text: The output.
+        units: That it stands for.
+        input_units: Of an item that is answered with it; 0 where input is read as a whole.
+    """
 
     job: bytes
     text: str
     units: int
+    input_units: int = 0
 
 
 class EngineFinished(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from rowen.protocol.seller_channel import Job, JobState, SellerChannel
 from rowen.protocol.signing import Key
 from rowen.protocol.statements import Receipt, Voucher
 from rowen.provider.tally import Tally
-from rowen.store.base import Entry, Journal, OrderKept
+from rowen.store.base import Entry, Journal, OrderKept, ReceiptKept
 from rowen.store.keeping import Keeper
 
 LEAVE_S = 10.0
@@ -154,7 +154,8 @@ class Account:
                 await self._take_voucher(attach.voucher)
             self._session = session
             greeting = messages.Attached(self.state.issued.count, self.voucher)
-            await session.send(messages.encode(greeting), *await self._unpaid_again())
+            await session.send(messages.encode(greeting))
+            await self._send_unpaid(session)
 
     def lead(self, scope: trio.CancelScope) -> None:
         """Reserves the channel for one session, after ``displace`` and without a checkpoint.
@@ -184,27 +185,33 @@ class Account:
             if job.state is not JobState.BILLED:
                 await self._apply(on.ClientLost(job_id))
 
-    async def _unpaid_again(self) -> list[bytes]:
-        """Chunks and bills of every receipt no voucher covers, oldest first."""
-        kept = await self._journal.texts_after(self.state.channel_id, self.state.paid.count)
+    async def _send_unpaid(self, session: Session) -> None:
+        """Sends chunks and bill of every receipt no voucher covers, oldest first."""
+        numbers = range(self.state.paid.count, self.state.issued.count)
         # What lies before a job's unpaid segments was paid for and is the client's already.
-        starts = {
-            job_id: job.output_bytes - sum(len(r.text.encode()) for r in kept if r.job_id == job_id)
-            for job_id, job in self.state.jobs.items()
-        }
-        frames: list[bytes] = []
-        for receipt in kept:
+        starts = {job_id: job.output_bytes for job_id, job in self.state.jobs.items()}
+        for number in numbers:
+            receipt = await self._kept(number)
+            starts[receipt.job_id] -= len(receipt.text.encode())
+        # One at a time: together they may be more than a stranger should make us hold.
+        for number in numbers:
+            receipt = await self._kept(number)
             at = starts[receipt.job_id]
             units = Receipt.decode(receipt.receipt.words).output_units
+            frames = []
             # A segment may be longer than a frame; its reading is told with each part.
             for first in range(0, max(1, len(receipt.text)), PART_CHARS):
                 text = receipt.text[first : first + PART_CHARS]
                 frames.append(messages.encode(messages.Chunk(receipt.job_id, at, units, text)))
                 at += len(text.encode())
             bill = messages.Bill(receipt.receipt, receipt.job_id, receipt.finish, receipt.detail)
-            frames.append(messages.encode(bill))
+            await session.send(*frames, messages.encode(bill))
             starts[receipt.job_id] = at
-        return frames
+
+    async def _kept(self, number: int) -> ReceiptKept:
+        kept = await self._journal.receipt(self.state.channel_id, number)
+        assert kept is not None, "a receipt is journaled before it is in the log"
+        return kept
 
     # --- jobs
 

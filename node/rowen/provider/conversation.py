@@ -213,6 +213,7 @@ class Conversation:
                 order,
                 terms=shop.terms,
                 view=view,
+                kind=kind_of(job_input),
                 input_units=input_units,
                 now_ms=shop.now_ms(),
             )
@@ -285,8 +286,9 @@ class Conversation:
                 await self._shop.meters.refresh()
                 await account.apply(on.EngineFinished(job_id, piece.finish, piece.cached_units))
                 return
-            self._shop.meters.worked(job_id, piece.units)
-            await account.apply(on.EngineSaid(job_id, piece.text, piece.units))
+            # An item's work is reading it: a vector's numbers all come from one look.
+            self._shop.meters.worked(job_id, piece.input_units or piece.units)
+            await account.apply(on.EngineSaid(job_id, piece.text, piece.units, piece.input_units))
             with trio.move_on_after(self._shop.settings.voucher_wait_s) as patience:
                 await control.ready()
             if patience.cancelled_caught:

@@ -14,6 +14,8 @@ from rowen.engine.models import entry, locate
 from rowen.gpu.base import GpuInfo
 from rowen.home import Home
 from rowen.protocol.errors import UserError
+from rowen.protocol.jobs import Kind
+from rowen.protocol.units import ITEM_ENDS
 from rowen.provider.gpu_choice import Choice, choose
 from rowen.provider.measurement import claim_of, recall
 from rowen.provider.settings import Prices
@@ -43,6 +45,17 @@ async def open_wares(
             gpus = _choose("[provider] gpus", config.provider.gpus, config, lent)
             engine = await stack.enter_async_context(_open_embedded(home, config))
             wares.append(Ware(engine=engine, prices=prices_of(config), gpus=gpus.uuids))
+        if config.embeddings.model:
+            gpus = _choose("[provider] gpus", config.provider.gpus, config, lent)
+            embedder = await stack.enter_async_context(_open_embedder(home, config))
+            made = config.embeddings
+            prices = Prices(
+                input=made.price_input.units,
+                cached=made.price_input.units,
+                output=made.price_output.units,
+                request=made.price_request.units,
+            )
+            wares.append(Ware(engine=embedder, prices=prices, gpus=gpus.uuids))
         for name, owner in config.engines.items():
             # One after the other: two that start at once would fight for the same memory.
             gpus = _choose(f"[engine.{name}] gpus", owner.gpus, config, lent)
@@ -95,7 +108,9 @@ def prices_of(config: Config) -> Prices:
 
 def _check_differ(wares: list[Ware]) -> None:
     if not wares:
-        raise UserError("nothing is on sale: set [provider] model, or an [engine.NAME]")
+        raise UserError(
+            "nothing is on sale: set [provider] model, [embeddings] model, or an [engine.NAME]"
+        )
     seen: dict[bytes, str] = {}
     for ware in wares:
         variant = ware.variant()
@@ -127,6 +142,26 @@ async def _open_embedded(home: Home, config: Config) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
+async def _open_embedder(home: Home, config: Config) -> AsyncIterator[Engine]:
+    from rowen.engine.llama import open_llama
+
+    owner = config.embeddings
+    model = entry(owner.model)
+    file: Path = locate(owner.model, home.models)
+    async with open_llama(
+        file,
+        model=model.model,
+        precision=model.precision,
+        weights_digest=model.weights_digest,
+        threads=owner.threads,
+        concurrency=owner.concurrency,
+        context_units=owner.context_units,
+        embeds=True,
+    ) as engine:
+        yield engine
+
+
+@asynccontextmanager
 async def _open_http(
     home: Home, name: str, owner: EngineConfig, gpus: Choice
 ) -> AsyncIterator[Engine]:
@@ -144,6 +179,7 @@ async def _open_http(
         weights_digest=_digest(name, owner.weights_sha256),
         context_units=owner.context_units,
         concurrency=owner.concurrency,
+        kinds=_kinds(name, owner.kinds),
         start_s=owner.start_s,
         command=owner.command,
         environment=gpus.environment(
@@ -165,6 +201,22 @@ def _digest(name: str, text: str) -> bytes:
     if len(text) != DIGEST_HEX or len(digest) != DIGEST_HEX // 2:
         raise UserError(f"[engine.{name}] weights_sha256 is {text!r}: expected 64 hex digits")
     return digest
+
+
+def _kinds(name: str, words: tuple[str, ...]) -> tuple[Kind, ...]:
+    try:
+        kinds = {Kind(word) for word in words}
+    except ValueError:
+        known = ", ".join(Kind)
+        raise UserError(
+            f"[engine.{name}] kinds is {', '.join(words)}: each must be one of {known}"
+        ) from None
+    if len(kinds) > 1 and kinds & ITEM_ENDS.keys():
+        raise UserError(
+            f"[engine.{name}] kinds: embeddings have a unit of their own, so they are sold alone; "
+            "write a second table for the same engine"
+        )
+    return tuple(sorted(kinds))
 
 
 def _environment(name: str, settings: tuple[str, ...]) -> dict[str, str]:

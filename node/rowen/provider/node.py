@@ -13,7 +13,7 @@ from rowen.p2p.session import Patience, open_session
 from rowen.protocol.admission import Terms
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable
-from rowen.protocol.jobs import ChatInput, Message
+from rowen.protocol.jobs import trial_of
 from rowen.protocol.messages import Hello
 from rowen.protocol.offers import sign_offer
 from rowen.protocol.signing import Key
@@ -144,7 +144,7 @@ class Provider:
                     raise Unavailable(no.detail) from no
                 # Closed on purpose: its owner has the GPU.
                 continue
-            await shelf.engine.count_input(ChatInput((Message("user", "Ready?"),)))
+            await shelf.engine.count_input(trial_of(shelf.variant.kinds[0]))
 
     @property
     def closed(self) -> str:

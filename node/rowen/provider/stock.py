@@ -38,7 +38,7 @@ class Ware:
     Attributes:
         engine: Makes it.
         prices: Of its units.
-        output_units_max: Longest answer an order may ask for.
+        output_units_max: Longest answer an order may ask for, of those that a model writes.
         gpus: UUIDs of the GPUs that the engine uses; empty for all that are lent.
         claim: What was measured of it; None until that was done.
     """
@@ -67,13 +67,19 @@ class Ware:
             build=info.build,
             context_units=info.context_units,
             kinds=info.kinds,
-            output_units_max=min(self.output_units_max, info.context_units),
+            output_units_max=self._output_units_max(),
             price_input=self.prices.input,
             price_cached=self.prices.cached,
             price_output=self.prices.output,
             price_request=self.prices.request,
             claim=self.claim,
         )
+
+    def _output_units_max(self) -> int:
+        info = self.engine.info
+        if info.item_units_max:
+            return info.item_units_max
+        return min(self.output_units_max, info.context_units)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -303,10 +303,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
-        """The receipts numbered ``receipt_count`` and up, to send again after a reconnect."""
-        ...
-
     async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
         """One receipt, or None when there is none of that number."""
         ...

@@ -82,13 +82,6 @@ class SqliteJournal:
             for entry in page:
                 yield entry
 
-    async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
-        """See ``Journal``."""
-        if not self._is_kept(channel_id):
-            await trio.lowlevel.checkpoint()
-            return []
-        return await self._read(self._reader.receipts, channel_id, receipt_count, None)
-
     async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
         """See ``Journal``."""
         if not self._is_kept(channel_id):

@@ -19,8 +19,10 @@ import trio
 
 from rowen.engine.base import EngineInfo, Finished, Piece
 from rowen.engine.completion import split_continuation
+from rowen.engine.embedding import sum_fitting
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import CompletionInput, Finish, JobInput, Kind
+from rowen.protocol.jobs import CompletionInput, EmbeddingsInput, Finish, JobInput, Kind, TextInput
+from rowen.protocol.vectors import vector_text
 
 SCRIPTED = EngineInfo(
     model="scripted",
@@ -34,6 +36,7 @@ SCRIPTED = EngineInfo(
 
 _WORDS = ("a", "field", "gives", "one", "more", "crop", "before", "winter", "and", "its", "owner")
 _SEEDED_WORDS = 40
+VECTOR_NUMBERS = 4
 # A template costs tokens of its own: a few for every turn, and some that open the answer.
 _TURN_UNITS = 4
 _TOKEN = re.compile(r"\s*\S+|\s+\Z")
@@ -44,11 +47,18 @@ def tokens_of(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
+def scripted_vector(text: str) -> list[float]:
+    """Four numbers that follow from a text, each exactly a float32."""
+    digest = hashlib.sha256(text.encode()).digest()
+    return [byte / 256 for byte in digest[:VECTOR_NUMBERS]]
+
+
 def seeded_answer(job: JobInput) -> str:
     """Forty words that follow from the input and, above temperature 0, from the seed.
 
     Of a text only its first word matters, so that one with more of its completion has the same.
     """
+    assert not isinstance(job, EmbeddingsInput), "vectors have answers of their own"
     if isinstance(job, CompletionInput):
         said, before = tokens_of(job.prompt)[0], " "
     else:
@@ -131,6 +141,8 @@ class ScriptedEngine:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
         self._check_ready()
+        if isinstance(job, EmbeddingsInput):
+            return sum_fitting(_text_units(job), self._info.context_units)
         return input_units_of(job)
 
     async def release(self) -> bool:
@@ -193,6 +205,8 @@ class ScriptedEngine:
             await trio.sleep_forever()
 
     def _plan(self, job: JobInput, output_units_max: int) -> list[Piece | Finished]:
+        if isinstance(job, EmbeddingsInput):
+            return _vectors(job, self._info, output_units_max)
         input_units = input_units_of(job)
         room = room_of(self._info, input_units, output_units_max)
         answer = self._answer if isinstance(self._answer, str) else self._answer(job)
@@ -243,6 +257,8 @@ def input_units_of(job: JobInput) -> int:
     Raises:
         UserError: There is no turn to answer.
     """
+    if isinstance(job, EmbeddingsInput):
+        return sum(_text_units(job))
     if isinstance(job, CompletionInput):
         return len(tokens_of(job.prompt))
     turns, begun = split_continuation(job.messages)
@@ -252,7 +268,25 @@ def input_units_of(job: JobInput) -> int:
     return said + _TURN_UNITS + len(tokens_of(begun))
 
 
-def _begun(job: JobInput, answer: str) -> str:
+def _text_units(job: EmbeddingsInput) -> list[int]:
+    return [len(tokens_of(text)) for text in job.texts]
+
+
+def _vectors(
+    job: EmbeddingsInput, info: EngineInfo, output_units_max: int
+) -> list[Piece | Finished]:
+    counts = _text_units(job)
+    sum_fitting(counts, info.context_units)
+    told = min(len(counts), output_units_max // VECTOR_NUMBERS)
+    pieces = [
+        Piece(vector_text(scripted_vector(text)), VECTOR_NUMBERS, units)
+        for text, units in zip(job.texts[:told], counts, strict=False)
+    ]
+    finish = Finish.STOP if told == len(counts) else Finish.LENGTH
+    return [*pieces, Finished(finish, sum(counts[:told]), 0, told * VECTOR_NUMBERS)]
+
+
+def _begun(job: TextInput, answer: str) -> str:
     """What the input already holds of its own answer."""
     if isinstance(job, CompletionInput):
         sizes = range(len(answer), -1, -1)

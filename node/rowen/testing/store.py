@@ -158,16 +158,11 @@ class FakeJournal:
         for entry in history[settled[-1] if settled else 0 :]:
             yield entry
 
-    async def texts_after(self, channel_id: bytes, receipt_count: int) -> list[ReceiptKept]:
-        """See ``Journal``."""
-        await self._begin_reading()
-        return [
-            entry for entry in self._all(channel_id, ReceiptKept) if entry.sequence >= receipt_count
-        ]
-
     async def receipt(self, channel_id: bytes, sequence: int) -> ReceiptKept | None:
         """See ``Journal``."""
-        return next(iter(await self.texts_after(channel_id, sequence)), None)
+        await self._begin_reading()
+        found = (e for e in self._all(channel_id, ReceiptKept) if e.sequence == sequence)
+        return next(found, None)
 
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """See ``Journal``."""

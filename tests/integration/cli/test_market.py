@@ -18,6 +18,7 @@ from tests.integration.cli.command import (
     valid,
 )
 
+from rowen.config.sections import DEFAULT_MODEL
 from rowen.home import Home
 
 
@@ -31,6 +32,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
     owner = make_home(
         tmp_path / "owner", devnet,
         provider__listen=("/ip4/127.0.0.1/tcp/0",), chain__confirmations=0,
+        embeddings__model=DEFAULT_MODEL, embeddings__context_units=64,
         chain__stake=devnet["stake"],
     )  # fmt: skip
     developer = make_home(tmp_path / "developer", devnet, chain__confirmations=0)
@@ -46,6 +48,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
         place = ready["addresses"][0]
         check_an_empty_channel(developer, place)
         check_buying(developer, operator, place)
+        check_embedding(developer, place)
         check_refusals(developer, place)
         check_who_may_command(owner)
         check_a_second_node(owner)
@@ -76,9 +79,11 @@ def check_buying(developer: Path, operator: str, place: str) -> None:
     (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
     assert (channel["free"], channel["receipts"]) == ("500000", 0)
     quote = rowen(developer, "quote", "--provider", place, "--json").document("quote")
-    assert [offer["provider"] for offer in quote["offers"]] == [operator]
-    check_claims(developer, place, quote["offers"][0]["claim"])
-    assert quote["offers"][0]["kinds"] == ["chat", "completion"]
+    assert [offer["provider"] for offer in quote["offers"]] == [operator, operator]
+    sold = sorted(offer["kinds"] for offer in quote["offers"])
+    assert sold == [["chat", "completion"], ["embeddings"]]
+    (chats,) = (offer for offer in quote["offers"] if "chat" in offer["kinds"])
+    check_claims(developer, place, chats["claim"])
 
     said = lines(rowen(developer, "run", "-", "--provider", place, "--max-output", 8, "--json",
                        stdin="Why is the sky blue?"))  # fmt: skip
@@ -109,6 +114,21 @@ def check_claims(developer: Path, place: str, claim: dict[str, Any]) -> None:
     shown = rowen(developer, "quote", "--provider", place, "--sort", "throughput")
     assert f"{alone['output_per_ks'] / 1000:.1f}" in shown.out
     assert "claims" in shown.out
+
+
+def check_embedding(developer: Path, place: str) -> None:
+    texts = ["The cat sat on the mat.", "Interest rates rose."]
+    told = rowen(developer, "embed", *texts, "--provider", place, "--json").document("embed")
+    assert (len(told["vectors"]), told["finish"]) == (2, "stop")
+    assert {len(vector) for vector in told["vectors"]} == {576}
+    assert told["output_units"] == 2 * 576
+    assert int(told["cost"]) == sum(int(part["cost"]) for part in told["parts"]) > 0
+    plain = rowen(developer, "embed", "-", "--provider", place, stdin="\n".join(texts))
+    assert plain.code == 0, plain.err
+    assert [json.loads(line) for line in plain.out.splitlines()] == told["vectors"]
+    assert "2 vectors of" in plain.err
+    long = rowen(developer, "embed", "word " * 100, "--provider", place, "--json")
+    assert "tokens, at most 64 fit" in long.error()["message"]
 
 
 def check_refusals(developer: Path, place: str) -> None:
@@ -180,7 +200,7 @@ def check_earning(owner: Path, developer: Path) -> None:
     assert (line["power"], line["unknown"]) == (None, ["power"])
     for by in ("variant", "channel"):
         books = rowen(owner, "earnings", "--by", by, "--json").document("earnings")
-        assert [one["earned"] for one in books["lines"]] == [channel["owed"]]
+        assert sum(int(one["earned"]) for one in books["lines"]) == int(channel["owed"])
     assert books["lines"][0]["key"] == channel["channel_id"]
     rows = rowen(owner, "earnings", "--csv").out.splitlines()
     assert rows[0].startswith("day,jobs,receipts,")

@@ -1,4 +1,4 @@
-"""llama.cpp's own server as a program: ``python llama_process.py MODEL HOST PORT [CONTEXT]``.
+"""llama.cpp's own server: ``python llama_process.py MODEL HOST PORT [CONTEXT [embed]]``.
 
 It is the server that owners run, out of the same wheel that the embedded engine uses.
 """
@@ -23,6 +23,10 @@ def main() -> None:
     params.n_parallel = 2
     params.n_ctx = 2 * int(rest[0] if rest else 512)
     params.n_batch = params.n_ubatch = 32
+    if "embed" in rest:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        params.n_batch = params.n_ubatch = int(rest[0])
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.fit_params = False
     params.prefill_assistant = False

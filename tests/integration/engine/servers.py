@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from rowen.engine.opening import HttpSpec
+from rowen.protocol.jobs import Kind
 
 PROGRAM = Path(__file__).with_name("llama_process.py")
 
@@ -20,7 +21,12 @@ def free_port() -> int:
 
 
 def llama_spec(
-    model_file: Path, log_file: Path, *, context_units: int = 512, kind: str = "llamacpp"
+    model_file: Path,
+    log_file: Path,
+    *,
+    context_units: int = 512,
+    kind: str = "llamacpp",
+    embeds: bool = False,
 ) -> HttpSpec:
     """The server as an owner would have the node start it."""
     return HttpSpec(
@@ -32,6 +38,9 @@ def llama_spec(
         start_s=120,
         command=(
             sys.executable, str(PROGRAM), str(model_file), "{host}", "{port}", str(context_units),
+            *(["embed"] if embeds else []),
         ),
         log_file=log_file,
+        # It writes text, too, so it has to be said.
+        kinds=(Kind.EMBEDDINGS,) if embeds else (),
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,17 +19,24 @@ from rowen.config import ChainConfig, ClientConfig, Config
 from rowen.home import Home
 from rowen.p2p.host import open_network
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import CompletionInput, Finish
+from rowen.protocol.jobs import CompletionInput, Finish, Kind
 from rowen.protocol.signing import Key
 from rowen.provider.node import Provider
 from rowen.provider.settings import Prices, ProviderSettings
 from rowen.provider.stock import Ware
 from rowen.provider.till import now_ms
 from rowen.store.journal import open_journal
-from rowen.testing.engine import SCRIPTED, ScriptedEngine, seeded_answer
+from rowen.testing.engine import (
+    SCRIPTED,
+    VECTOR_NUMBERS,
+    ScriptedEngine,
+    scripted_vector,
+    seeded_answer,
+)
 
 PASSWORD = "correct horse"
 LIGHT_SCRYPT = 2
+VECTORS = replace(SCRIPTED, kinds=(Kind.EMBEDDINGS,), item_units_max=VECTOR_NUMBERS)
 
 
 @dataclass
@@ -72,6 +79,10 @@ async def market(tmp_path: Path) -> AsyncIterator[Market]:
                 Ware(
                     engine=ScriptedEngine(delay_s=0.005),
                     prices=Prices(input=500_000, cached=0, output=2_000_000),
+                ),
+                Ware(
+                    engine=ScriptedEngine(info=VECTORS, delay_s=0.005),
+                    prices=Prices(input=500_000, cached=0, output=0),
                 ),
             ),
             settings=ProviderSettings(confirmations=0),
@@ -128,6 +139,14 @@ async def test_a_program_without_trio_buys_through_the_same_client(tmp_path: Pat
                 completed.read() == seeded_answer(CompletionInput("hello"))[: len(completed.text)]
             )
             assert completed.receipt is not None
+            vectors = client.embed(["a", "b c"], model=SCRIPTED.model)
+            assert [list(v) for v in vectors.read()] == [scripted_vector(t) for t in ("a", "b c")]
+            assert (vectors.cost, vectors.finish) == (2, Finish.STOP)
+            assert vectors.receipt is not None
+            assert vectors.parts[0].input_units == vectors.receipt.input_units == 3
+            with client.embed(["a", "b", "c"], model=SCRIPTED.model) as some:
+                assert list(next(iter(some))) == scripted_vector("a")
+            assert some.finish is Finish.CANCELLED
             assert completed.receipt.output_units == 5
             with client.chat("hello again", model=SCRIPTED.model) as answer:
                 for _ in answer:

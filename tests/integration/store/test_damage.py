@@ -37,7 +37,7 @@ async def contents(journal: SqliteJournal) -> list[object]:
             key = channel.opened.channel_id
             told.append(await journal.channel(key))
             told.append([entry async for entry in journal.to_replay(key)])
-            told.append(await journal.texts_after(key, 0))
+            told += [await journal.receipt(key, entry.sequence) for entry in channel.receipts]
             told.append([entry async for entry in journal.orders_of(key)])
             told.append([entry async for entry in journal.receipts_of(key)])
             told.append([entry async for entry in journal.vouchers_of(key)])

@@ -115,7 +115,7 @@ def test_the_forgers_honest_log_is_verified(forger: Forger) -> None:
         ({"amount": 0}, "amount"),
         ({"output_units": 10_000}, "output_units"),
         ({"output_units": 1}, "output_units"),
-        ({"input_units": 8}, "input_units"),
+        ({"input_units": 6}, "input_units"),
         ({"cached_units": 8}, "cached_units"),
         ({"segment": 1}, "segment"),
         ({"segment": 3}, "segment"),

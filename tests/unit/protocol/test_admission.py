@@ -39,6 +39,7 @@ def admitted(state: SellerChannel | None = None, **changes: Any) -> Job:
         "order": order(),
         "terms": terms(),
         "view": view(),
+        "kind": Kind.CHAT,
         "input_units": 5,
         "now_ms": NOW_MS,
     }

@@ -16,7 +16,6 @@ from tests.unit.protocol.build import DOMAIN, OPERATOR, buyer_channel, order
 from rowen.protocol import buyer
 from rowen.protocol import buyer_events as on
 from rowen.protocol.buyer_channel import BuyerChannel, JobState
-from rowen.protocol.buyer_checks import input_units_bound, input_units_least
 from rowen.protocol.buyer_events import (
     CaughtUp,
     DeadlinePassed,
@@ -30,10 +29,12 @@ from rowen.protocol.buyer_events import (
 from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import ChatInput, CompletionInput, Finish, Message
 from rowen.protocol.statements import Receipt, Status
+from rowen.protocol.units import Allowance, allowance_of, input_units_least
 
 JOB = order().job_id
 OTHER = b"\x99" * 32
 BOUND = 60
+ALLOWANCE = Allowance(input_units_max=(BOUND,))
 TEXT = "x" * 10
 
 
@@ -71,7 +72,7 @@ def bill(finish: Finish | None = Finish.STOP, **changes: Any) -> ProviderBilled:
 
 
 def ordered() -> BuyerChannel:
-    return buyer.place(buyer_channel(), order(), BOUND)
+    return buyer.place(buyer_channel(), order(), ALLOWANCE)
 
 
 def running() -> BuyerChannel:
@@ -289,7 +290,7 @@ def test_more_input_than_the_text_can_hold_is_not_paid(units: int, is_paid: bool
 def test_a_job_never_costs_more_than_its_maximum(amount_max: int, is_paid: bool) -> None:
     """P3: "never pays above the maximum it signed"."""
     ask = order(amount_max=amount_max)
-    state = after(buyer.place(buyer_channel(), ask, BOUND), ProviderAccepted(JOB, 5), sent())
+    state = after(buyer.place(buyer_channel(), ask, ALLOWANCE), ProviderAccepted(JOB, 5), sent())
     _, effects = buyer.step(state, bill(order_hash=ask.digest(DOMAIN)))
     assert isinstance(effects[0], on.Pay) == is_paid
 
@@ -304,7 +305,7 @@ def test_input_may_not_grow_between_receipts() -> None:
 def test_a_cheaper_reading_gives_nothing_back_and_takes_nothing() -> None:
     """The cache served input that was billed before."""
     cheap = order(price_cached=0)
-    state = after(buyer.place(buyer_channel(), cheap, BOUND), ProviderAccepted(JOB, 5), sent())
+    state = after(buyer.place(buyer_channel(), cheap, ALLOWANCE), ProviderAccepted(JOB, 5), sent())
     state = after(state, bill(None, order_hash=cheap.digest(DOMAIN)))
     last = bill(
         order_hash=cheap.digest(DOMAIN), sequence=1, segment=1, cached_units=5, amount=0, total=15
@@ -318,13 +319,13 @@ def test_a_cheaper_reading_gives_nothing_back_and_takes_nothing() -> None:
 
 
 def test_a_dispute_ends_the_channel_and_every_job_on_it() -> None:
-    state = buyer.place(running(), order(job_id=OTHER), BOUND)
+    state = buyer.place(running(), order(job_id=OTHER), ALLOWANCE)
     state, effects = buyer.step(state, lies_about_the_amount())
     assert named(effects) == "Dispute, Ended, Ended"
     assert {effect.job for effect in effects[1:]} == {JOB, OTHER}
     assert not state.jobs
     with pytest.raises(UserError, match="stopped"):
-        buyer.place(state, order(job_id=b"\x77" * 32), BOUND)
+        buyer.place(state, order(job_id=b"\x77" * 32), ALLOWANCE)
 
 
 def lies_about_the_amount() -> ProviderBilled:
@@ -393,14 +394,14 @@ def test_output_cut_inside_a_character_is_misbehaviour() -> None:
 def test_a_client_promises_no_more_than_it_locked(locked: int, is_placed: bool) -> None:
     state = buyer_channel(locked=locked)
     if is_placed:
-        assert buyer.place(state, order(), BOUND).free() == 0
+        assert buyer.place(state, order(), ALLOWANCE).free() == 0
     else:
         with pytest.raises(UserError, match="lock more"):
-            buyer.place(state, order(), BOUND)
+            buyer.place(state, order(), ALLOWANCE)
 
 
 def test_open_jobs_and_paid_ones_are_promises_too() -> None:
-    state = buyer.place(running(), order(job_id=OTHER, amount_max=400), BOUND)
+    state = buyer.place(running(), order(job_id=OTHER, amount_max=400), ALLOWANCE)
     assert state.free() == 10_000 - 1_000 - 400
     state = after(state, bill(None))
     assert state.free() == 10_000 - 1_000 - 400
@@ -416,8 +417,8 @@ def test_a_provider_that_counts_impossible_input_is_left_before_it_works() -> No
 
 def test_the_bound_on_input_counts_bytes_and_templates() -> None:
     asked = ChatInput((Message("user", "é" * 100), Message("assistant", "")))
-    assert input_units_bound(asked) == 200 + 2 * 16 + 64
-    assert input_units_bound(CompletionInput("é" * 100)) == 200 + 64
+    assert allowance_of(asked).input_units_max == (200 + 2 * 16 + 64,)
+    assert allowance_of(CompletionInput("é" * 100)).input_units_max == (200 + 64,)
     assert [input_units_least(said) for said in (asked, CompletionInput("x"))] == [2, 1]
 
 

@@ -17,7 +17,15 @@ from tests.unit.protocol import build
 
 from rowen.protocol import messages, offers
 from rowen.protocol.errors import PeerError, UserError
-from rowen.protocol.jobs import ChatInput, CompletionInput, JobInput, Kind, Message, kind_of
+from rowen.protocol.jobs import (
+    ChatInput,
+    CompletionInput,
+    EmbeddingsInput,
+    JobInput,
+    Kind,
+    Message,
+    kind_of,
+)
 from rowen.protocol.messages import (
     Accepted,
     Attach,
@@ -36,6 +44,7 @@ EXAMPLES = example_messages()
 INPUTS: list[JobInput] = [
     INPUT,
     CompletionInput("Once upon a time", temperature=0.5, seed=7, stop=("\n\n",)),
+    EmbeddingsInput(("a rowen", "a second crop of hay")),
 ]
 FROM_PROVIDER = (Hello, Attached, Accepted, No, Chunk, Bill)
 SECOND_S, MEBIBYTE = 1.0, 1 << 20
@@ -227,6 +236,9 @@ def test_a_job_input_holds_only_what_is_listed(field: str, value: Any) -> None:
 TURN = Message("user", "x")
 ABSURD: dict[str, JobInput] = {
     "nothing to go on with": CompletionInput(""),
+    "no text": EmbeddingsInput(()),
+    "an empty text": EmbeddingsInput(("x", "")),
+    "too many texts": EmbeddingsInput(("x",) * 65),
     "a text too long": CompletionInput("x" * (512 * 1024 + 1)),
     "a completion with too much heat": CompletionInput("x", temperature=2.1),
     "a seed that is too large": ChatInput((TURN,), seed=2**32 - 1),

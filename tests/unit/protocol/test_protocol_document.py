@@ -2,7 +2,7 @@
 
 from tests.unit.protocol.doc_tables import DOCUMENT, refreshed
 
-from rowen.protocol import buyer_checks, framing, jobs, messages, metering, offers
+from rowen.protocol import framing, jobs, messages, metering, offers, units
 
 TEXT = DOCUMENT.read_text()
 
@@ -18,10 +18,11 @@ def test_its_numbers_are_those_of_the_code() -> None:
         metering.PRICE_UNITS,
         offers.CLOCK_SKEW_MS_MAX // 1000,
         offers.OFFER_LIFETIME_MS_MAX // 3_600_000,
-        buyer_checks.TEMPLATE_UNITS,
-        buyer_checks.TEMPLATE_UNITS_PER_MESSAGE,
-        buyer_checks.SILENT_UNITS,
+        units.TEMPLATE_UNITS,
+        units.TEMPLATE_UNITS_PER_MESSAGE,
+        units.SILENT_UNITS,
         jobs.MESSAGES_MAX,
+        jobs.ITEMS_MAX,
     ):
         assert f"{number:,}" in TEXT
     assert messages.PROTOCOL_ID in TEXT

@@ -54,6 +54,7 @@ SortBy = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Buy")(run)
+    app.command(rich_help_panel="Buy")(embed)
     app.command(rich_help_panel="Buy")(quote)
     app.add_typer(channel_group, name="channel", rich_help_panel="Buy")
 
@@ -94,6 +95,29 @@ def run(
         sort=sort.value,
     )
     return ask(node, password_file, question, as_json=as_json)
+
+
+def embed(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Texts; - reads stdin, a text a line.")
+    ],
+    model: Annotated[str, typer.Option(help="Name in the offers.")] = MODEL,
+    max_cost: Annotated[
+        str, typer.Option(metavar="USD", help="Never pay more. [client.max_cost]")
+    ] = "",
+    provider: Providers = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Turn texts into vectors, one each: a line of JSON numbers on stdout."""
+    node = node_of(home)
+    from rowen.cli.embedding import Texts, embed_texts
+
+    wanted = Texts(
+        texts=tuple(texts), model=model, max_cost=max_cost, providers=tuple(provider or ())
+    )
+    return embed_texts(node, password_file, wanted, as_json=as_json)
 
 
 def quote(
