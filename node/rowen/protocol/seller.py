@@ -108,15 +108,17 @@ def restore_receipt(
 def _on_said(state: SellerChannel, job: Job, event: EngineSaid, meter: Meter) -> Outcome:
     said = delivered(job, event.text, event.units, event.input_units)
     units = said.reading.output_units
-    if units > job.output_units_max or cost(job.order, said.reading) > job.order.amount_max:
-        # The engine ran past its limit, or the next item past the money. What is above it is
-        # neither delivered nor billed.
+    if units > job.output_units_max:
+        # The engine ran past its limit. What is above it is neither delivered nor billed.
+        return _end(state, job, Status.FINAL, Finish.LENGTH, meter)
+    if event.input_units and cost(job.order, said.reading) > job.order.amount_max:
+        # How much input an item has is known with its output; the money ends before this one.
         return _end(state, job, Status.FINAL, Finish.LENGTH, meter)
     after = with_job(state, said)
     if after.exposure() > state.credit and state.exposure() > 0:
-        kept = Held(event.text, event.units, event.input_units)
-        held = replace(job, state=JobState.PAUSED, held=kept)
-        state, bills = bill_open_work(with_job(state, held), meter)
+        held = Held(event.text, event.units, event.input_units)
+        paused = replace(job, state=JobState.PAUSED, held=held)
+        state, bills = bill_open_work(with_job(state, paused), meter)
         return state, [Pause(event.job), *bills]
     effects: list[Effect] = [Deliver(event.job, job.output_bytes, units, event.text)]
     job = after.jobs[event.job]
