@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from rowen.cli.runner import Interrupt, run_async
 from rowen.client.items import ItemsAnswer
 from rowen.home import Home
 from rowen.protocol.amounts import parse_usd
+from rowen.protocol.vectors import Vector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ def embed_texts(home: Home, password_file: Path | None, wanted: Texts, *, as_jso
     async def work() -> int:
         async with session.client() as client:
             began_s = time.monotonic()
-            vectors: list[array[float]] = []
+            vectors: list[Vector] = []
             answer = client.embed(
                 texts, model=wanted.model, max_cost=max_cost, providers=session.only
             )
@@ -73,19 +73,19 @@ def embed_texts(home: Home, password_file: Path | None, wanted: Texts, *, as_jso
     return run_async(work, interrupt)
 
 
-def _put(vector: array[float]) -> None:
-    sys.stdout.write(msgspec.json.encode(vector.tolist()).decode() + "\n")
+def _put(vector: Vector) -> None:
+    sys.stdout.write(msgspec.json.encode(vector).decode() + "\n")
     sys.stdout.flush()
 
 
 def _document(
-    answer: ItemsAnswer[array[float]], model: str, vectors: list[array[float]], began_s: float
+    answer: ItemsAnswer[Vector], model: str, vectors: list[Vector], began_s: float
 ) -> EmbedDocument:
     bought = answer.answer
     return EmbedDocument(
         finish=bought.finish.value if bought.finish else "failed",
         model=model,
-        vectors=[vector.tolist() for vector in vectors],
+        vectors=[list(vector) for vector in vectors],
         input_units=sum(part.input_units for part in bought.parts),
         output_units=bought.output_units,
         cost=str(bought.cost),

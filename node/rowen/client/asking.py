@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Sequence
 
 from rowen.client.answer import Answer, Request
@@ -19,7 +18,7 @@ from rowen.protocol.jobs import (
 )
 from rowen.protocol.messages import decode_input, encode_input
 from rowen.protocol.units import ITEM_ENDS
-from rowen.protocol.vectors import read_vector
+from rowen.protocol.vectors import Vector, read_vector
 from rowen_scheduler.selection import Preferences, Sort
 
 UNITS_MAX = 2**32 - 1
@@ -139,7 +138,7 @@ class Asking:
         price_output_max: int | None = None,
         providers: Iterable[bytes] = (),
         sort: Sort = Sort.PRICE,
-    ) -> ItemsAnswer[array[float]]:
+    ) -> ItemsAnswer[Vector]:
         """Has texts turned into vectors; iterate inside ``async with``, or ``read`` them all.
 
         Args:
@@ -170,11 +169,11 @@ class Asking:
         return ItemsAnswer(self.answer(request), ending, _same_length(), len(asked))
 
 
-def _same_length() -> Callable[[str], array[float]]:
+def _same_length() -> Callable[[str], Vector]:
     """Reads vectors that can be compared with each other."""
     lengths: set[int] = set()
 
-    def read(line: str) -> array[float]:
+    def read(line: str) -> Vector:
         vector = read_vector(line)
         lengths.add(len(vector))
         if len(lengths) > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from array import array
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,6 +23,7 @@ from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.jobs import Finish, Message
 from rowen.protocol.statements import Receipt
+from rowen.protocol.vectors import Vector
 from rowen_scheduler.market import Offer
 from rowen_scheduler.selection import Rejection, Sort
 
@@ -188,7 +188,7 @@ class AsyncClient:
         max_cost: str | None = None,
         providers: Iterable[str] = (),
         sort: str = "price",
-    ) -> ItemsAnswer[array[float]]:
+    ) -> ItemsAnswer[Vector]:
         """Has texts turned into vectors; iterate inside ``async with``, or ``read`` them all.
 
         Args:
@@ -272,12 +272,10 @@ class Client:
         """See ``AsyncClient.offers``."""
         return self._call(self._async.offers)
 
-    def embed(
-        self, texts: Iterable[str], *, model: str, **options: Any
-    ) -> SyncItemsAnswer[array[float]]:
+    def embed(self, texts: Iterable[str], *, model: str, **options: Any) -> SyncItemsAnswer[Vector]:
         """Has texts turned into vectors. See ``AsyncClient.embed``."""
 
-        async def start() -> ItemsAnswer[array[float]]:
+        async def start() -> ItemsAnswer[Vector]:
             return self._async.embed(texts, model=model, **options)
 
         return SyncItemsAnswer(self._call(start), self._call)

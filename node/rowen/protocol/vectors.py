@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-import sys
-from array import array
-from collections.abc import Iterable
+import struct
+from collections.abc import Sequence
 
 from rowen.protocol.errors import PeerError
 from rowen.protocol.jobs import Kind
 from rowen.protocol.units import ITEM_ENDS, NUMBER_DIGITS
 
-_END = ITEM_ENDS[Kind.EMBEDDINGS]
+Vector = tuple[float, ...]
+"""Numbers, each exactly a float32."""
 
 
-def vector_text(numbers: Iterable[float]) -> str:
+def vector_text(numbers: Sequence[float]) -> str:
     """The line of a vector, its end included."""
-    packed = array("f", numbers)
-    if sys.byteorder == "little":
-        packed.byteswap()
-    return packed.tobytes().hex() + _END
+    return struct.pack(f">{len(numbers)}f", *numbers).hex() + ITEM_ENDS[Kind.EMBEDDINGS]
 
 
-def read_vector(line: str) -> array[float]:
+def read_vector(line: str) -> Vector:
     """The numbers of a line, without its end.
 
     Raises:
@@ -31,11 +28,10 @@ def read_vector(line: str) -> array[float]:
     if not line or len(line) % NUMBER_DIGITS:
         raise PeerError(f"a vector of {len(line)} digits")
     try:
-        numbers = array("f", bytes.fromhex(line))
-    except ValueError as error:
+        raw = bytes.fromhex(line)
+        numbers: Vector = struct.unpack(f">{len(line) // NUMBER_DIGITS}f", raw)
+    except (ValueError, struct.error) as error:
         raise PeerError("a vector that is not hexadecimal") from error
-    if sys.byteorder == "little":
-        numbers.byteswap()
     if not all(map(math.isfinite, numbers)):
         raise PeerError("a vector with an infinite number, or none")
     return numbers

@@ -140,7 +140,7 @@ class ScriptedEngine:
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Words of all turns, plus four for each turn and for the answer."""
         await trio.lowlevel.checkpoint()
-        self._check_ready()
+        self._check(job)
         if isinstance(job, EmbeddingsInput):
             return sum_fitting(_text_units(job), self._info.context_units)
         return input_units_of(job)
@@ -162,16 +162,18 @@ class ScriptedEngine:
         await trio.lowlevel.checkpoint()
         self.holds_memory = True
 
-    def _check_ready(self) -> None:
+    def _check(self, job: JobInput) -> None:
         if not self.holds_memory:
             raise Unavailable("the scripted engine has given its memory back")
+        if kind_of(job) not in self._info.kinds:
+            raise UserError(f"this engine is not asked for {kind_of(job)}: it does not do that")
 
     @asynccontextmanager
     async def generate(
         self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
     ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
         """Starts the job."""
-        self._check_ready()
+        self._check(job)
         recital = _Recital(self, self._plan(job, output_units_max))
         # By the job, not the task: one task may hold several jobs open.
         await self._slots.acquire_on_behalf_of(recital)
