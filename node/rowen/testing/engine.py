@@ -21,7 +21,15 @@ from rowen.engine.base import EngineInfo, Finished, Piece
 from rowen.engine.completion import split_continuation
 from rowen.engine.embedding import sum_fitting
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.jobs import CompletionInput, EmbeddingsInput, Finish, JobInput, Kind, TextInput
+from rowen.protocol.jobs import (
+    CompletionInput,
+    EmbeddingsInput,
+    Finish,
+    JobInput,
+    Kind,
+    TextInput,
+    kind_of,
+)
 from rowen.protocol.vectors import vector_text
 
 SCRIPTED = EngineInfo(
