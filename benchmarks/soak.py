@@ -225,7 +225,12 @@ async def _client(stack: AsyncExitStack, number: int, address: str) -> Client:
     journal, _ = await scratch_journal(stack)
     network = await stack.enter_async_context(open_network(key.secret))
     settings = ClientSettings(
-        payer=trade.PAYER, providers=(address,), confirmations=0, answer_s_max=7000
+        payer=trade.PAYER,
+        providers=(address,),
+        confirmations=0,
+        answer_s_max=7000,
+        # How long a refusal takes is measured.
+        busy_wait_s=0,
     )
     return await stack.enter_async_context(
         open_client(key=key, network=network, escrow=_escrow(), journal=journal, settings=settings)

@@ -36,6 +36,9 @@ from rowen_scheduler.selection import Match, Preferences, Rejection
 if TYPE_CHECKING:
     from rowen.client.client import Client
 
+AGAIN_S_MIN: Final = 0.25
+"""A provider that says "at once" is asked again after so long."""
+
 _ADVICE: Final = {
     Reason.COST_ABOVE_MAX: "raise max_cost",
     Reason.CHANNEL_UNLOCKING: (
@@ -125,6 +128,10 @@ class Answer:
         self._advised: Refused | None = None
         # The present order's deadline by a clock that nobody sets.
         self._until_s = math.inf
+        # Who said when to ask again, and when that is on the run's clock.
+        self._provider_to_again: dict[bytes, float] = {}
+        # How long to wait for them, since the last text; None before the first wait.
+        self._patient_until: float | None = None
 
     # --- what a developer reads
 
@@ -218,9 +225,7 @@ class Answer:
             except RowenError as error:
                 # This provider cannot go on; the next continues from the text we have.
                 self._current = None
-                self.attempts.append(Rejection(part.provider, str(error)))
-                if isinstance(error, Refused) and error.reason in _ADVICE:
-                    self._advised = self._advised or error
+                self._failed(part.provider, error)
                 continue
             if is_over:
                 self._current = None
@@ -254,6 +259,7 @@ class Answer:
     def _take(self, part: Part, item: object) -> tuple[str, bool]:
         """Applies one item: new text, and whether the job is over."""
         if isinstance(item, Text):
+            self._patient_until = None
             part.output_units += item.units
             self._chunks.append(item.text)
             return item.text, False
@@ -278,12 +284,52 @@ class Answer:
     # --- buying
 
     async def _start(self) -> None:
-        """Orders the answer, or what is left of it, from the best provider not tried yet.
+        """Orders the answer, or what is left of it; waits for who is busy when nobody is free.
 
         Raises:
             Unavailable: Nobody is left; the message says why each one is not.
             UserError: No money, or nothing left of the caps.
         """
+        while True:
+            try:
+                await self._choose()
+            except (Unavailable, UserError):
+                if self._patient_until is None:
+                    self._patient_until = trio.current_time() + self._client.settings.busy_wait_s
+                again_at = min(self._provider_to_again.values(), default=math.inf)
+                if again_at > self._patient_until:
+                    raise
+                await trio.sleep_until(again_at)
+                self._forget_due()
+            else:
+                return
+
+    def _failed(self, provider: bytes, error: RowenError) -> None:
+        """Passes this provider over from now on, or until it said to be asked again."""
+        self.attempts.append(Rejection(provider, str(error)))
+        if not isinstance(error, Refused):
+            return
+        if error.reason in _ADVICE:
+            self._advised = self._advised or error
+        if error.retry_ms is not None:
+            pause_s = max(AGAIN_S_MIN, error.retry_ms / 1000)
+            self._provider_to_again[provider] = trio.current_time() + pause_s
+
+    def _forget_due(self) -> None:
+        """Forgets the refusals of those who can be asked again now."""
+        now = trio.current_time()
+        due = {provider for provider, at in self._provider_to_again.items() if at <= now}
+        for provider in due:
+            del self._provider_to_again[provider]
+        self.attempts = [attempt for attempt in self.attempts if attempt.provider not in due]
+        self.parts = [
+            part
+            for part in self.parts
+            if part.receipts or not part.is_settled or part.provider not in due
+        ]
+
+    async def _choose(self) -> None:
+        """Orders from the best provider not tried yet."""
         tried = frozenset(rejection.provider for rejection in self.attempts)
         chosen = self._request.preferences
         preferences = dataclasses.replace(chosen, ignore=chosen.ignore | tried)
@@ -296,7 +342,7 @@ class Answer:
                 no_money = no_money or error
                 rejections.append(Rejection(match.offer.provider, str(error)))
             except RowenError as error:
-                self.attempts.append(Rejection(match.offer.provider, str(error)))
+                self._failed(match.offer.provider, error)
             else:
                 return
         nobody = _nobody(chosen.model, self.attempts, rejections)

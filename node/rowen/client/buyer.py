@@ -304,6 +304,7 @@ async def open_buyer(
                         payer=payer,
                         providers=config.client.providers,
                         confirmations=config.chain.confirmations,
+                        busy_wait_s=config.client.busy_wait_s,
                     ),
                     found=found,
                 )

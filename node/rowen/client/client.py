@@ -51,6 +51,8 @@ class ClientSettings:
         discovery_wait_s: Longest wait for a first provider to be found, when none is known.
         offer_wait_s: Once a provider has made an offer, how long the others may take in all.
         silence_s: How long a provider that took longer is not waited for again.
+        busy_wait_s: When nobody is free, how long an answer waits for those who said when to ask
+            again.
     """
 
     payer: bytes
@@ -62,6 +64,7 @@ class ClientSettings:
     discovery_wait_s: float = 5.0
     offer_wait_s: float = 4.0
     silence_s: float = 60.0
+    busy_wait_s: float = 30.0
 
 
 @dataclass

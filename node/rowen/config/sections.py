@@ -161,12 +161,15 @@ class ClientConfig:
         providers: Multiaddresses of providers, each ending in /p2p/<PeerId>.
         mdns: Whether to look for providers on the local network.
         max_cost: One answer never costs more, in US dollars, unless asked for.
+        busy_wait_s: When nobody is free, how long an answer waits for providers that said when
+            to ask again.
     """
 
     payer: str = ""
     providers: tuple[str, ...] = ()
     mdns: bool = False
     max_cost: Usd = Usd(units=1 * _CENT)
+    busy_wait_s: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
