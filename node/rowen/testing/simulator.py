@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import trio
+from trio._core import _run as scheduler
 
 from rowen.chain.base import ChannelKey
 from rowen.client.client import Client, ClientSettings, open_client
@@ -265,11 +266,28 @@ class Simulation:
         return client
 
 
+@contextmanager
+def _scheduled(seed: int) -> Iterator[None]:
+    """Has trio choose from this seed which of the tasks that can go on goes first.
+
+    It is the switch that trio has for Hypothesis; there is no public one.
+    """
+    state, is_seeded = scheduler._r.getstate(), scheduler._ALLOW_DETERMINISTIC_SCHEDULING
+    scheduler._r.seed(seed)
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc] # trio says Final
+    try:
+        yield
+    finally:
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = is_seeded  # type: ignore[misc] # as above
+        scheduler._r.setstate(state)
+
+
 @asynccontextmanager
 async def simulate(seed: int) -> AsyncIterator[Simulation]:
     """A world of its own, from a seed; everything in it ends with the block."""
     rng = random.Random(seed)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_scheduled(seed))
         hub = await stack.enter_async_context(MemoryHub(rng))
         nursery = await stack.enter_async_context(trio.open_nursery())
         try:
