@@ -87,7 +87,15 @@ class SeenProcess(Document, frozen=True):
     pid: Count
     name: str | None
     memory_bytes: Count | None
+    instance: Count | None
     load: Loads | None
+
+
+class SeenSlice(Document, frozen=True):
+    """How busy a GPU instance of a card in slices (MIG) is; ``instance`` is its id."""
+
+    instance: Count
+    load: Loads
 
 
 class SeenSession(Document, frozen=True):
@@ -116,6 +124,7 @@ class SeenGpu(Document, frozen=True):
     unavailable: str | None = None
     load: Loads | None = None
     processes: list[SeenProcess] | None = None
+    slice_loads: list[SeenSlice] | None = None
     encoder_sessions: list[SeenSession] | None = None
     capture_sessions: list[SeenSession] | None = None
     memory_used_bytes: Count | None = None

@@ -124,6 +124,7 @@ def _seen(info: GpuInfo, sample: Sample | str) -> SeenGpu:
                 "pid": one.pid,
                 "name": _name(one.pid),
                 "memory_bytes": one.memory_bytes,
+                "instance": one.instance,
                 "load": pid_to_load.get(one.pid),
             }
             for one in sample.processes
@@ -208,6 +209,7 @@ def _print_gpus(screen: Console, document: GpuDocument) -> None:
             ("energy", gpu.energy_source),
             ("mig", "–" if gpu.is_mig is None else "on" if gpu.is_mig else "off"),
         ]
+        pairs += [(f"slice {part.instance}", _words(part.load)) for part in gpu.slice_loads or ()]
         if gpu.unavailable is not None:
             pairs.append(("unavailable", harmless(gpu.unavailable)))
         facts(screen, pairs, indent=2)

@@ -47,11 +47,13 @@ class GpuProcess:
         pid: In the host's namespace.
         memory_bytes: Device memory it holds; None where the driver does not say.
         uses_graphics: Whether it draws.
+        instance: Of a card in slices, the GPU instance that it is on; None where that is not told.
     """
 
     pid: int
     memory_bytes: int | None = None
     uses_graphics: bool = False
+    instance: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,19 @@ class ProcessLoad:
     """
 
     pid: int
+    load: Load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceLoad:
+    """How busy a GPU instance of a card in slices (MIG) was since the last look.
+
+    Attributes:
+        instance: Its id; slices that compute apart may share one.
+        load: In percent of the instance's own parts.
+    """
+
+    instance: int
     load: Load
 
 
@@ -141,6 +156,7 @@ class Sample:
         load: Of all processes together.
         processes: Who holds a part of it.
         process_loads: Who was busy since the last look; empty when nobody was.
+        slice_loads: Of a card in slices, each GPU instance; empty at the first look.
         encoder_sessions: Encodings.
         capture_sessions: Screen captures (FBC).
         memory_used_bytes: Of device memory.
@@ -161,6 +177,7 @@ class Sample:
     load: Load = Load()
     processes: tuple[GpuProcess, ...] | None = None
     process_loads: tuple[ProcessLoad, ...] | None = None
+    slice_loads: tuple[SliceLoad, ...] | None = None
     encoder_sessions: tuple[MediaSession, ...] | None = None
     capture_sessions: tuple[MediaSession, ...] | None = None
     memory_used_bytes: int | None = None

@@ -233,6 +233,12 @@ def _busy(sample: Sample, own: Collection[int]) -> tuple[int | None, int]:
         ours = [one.load.sm or 0 for one in sample.process_loads if one.pid in own]
         theirs = [one.load.sm or 0 for one in sample.process_loads if one.pid not in own]
         return sum(ours), sum(theirs)
+    if sample.slice_loads and sample.processes is not None:
+        mine = {one.instance for one in sample.processes if one.pid in own}
+        if None not in mine:
+            by_us = [one.load.sm or 0 for one in sample.slice_loads if one.instance in mine]
+            by_others = [one.load.sm or 0 for one in sample.slice_loads if one.instance not in mine]
+            return sum(by_us), sum(by_others)
     others = [one for one in sample.processes or () if one.pid not in own]
     if others or sample.processes is None:
         # The load has no name. It is not said to be ours, nor are the joules.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from rowen.gpu.base import GpuProcess, Load, Sample
+from rowen.gpu.base import GpuProcess, Load, Sample, SliceLoad
 from rowen_scheduler.placement import Clear, OwnerWorks, Why, Withheld
 
 Judgement = OwnerWorks | Withheld | Clear
@@ -95,6 +95,8 @@ def _kernels(
         if theirs >= limits.sm_percent:
             pids = _pids(one.pid for one in busy)
             return OwnerWorks(Why.COMPUTE, f"{theirs} % of the GPU by process {pids}")
+    elif (slices := _slices(sample, ours, foreign)) is not None:
+        return _strange(slices, limits)
     elif foreign:
         # Beside a foreign process, load without a name could be anybody's, so also our own job
         # would end the lease that it was let in by.
@@ -106,6 +108,32 @@ def _kernels(
     unnamed = _work(sample.load)
     if unnamed >= limits.sm_percent:
         return OwnerWorks(Why.COMPUTE, f"{unnamed} % of the GPU by nobody the driver names")
+    return None
+
+
+def _slices(
+    sample: Sample, ours: frozenset[int], foreign: list[GpuProcess]
+) -> list[SliceLoad] | None:
+    """Slices that none of ours is on; None when it is not known, or not told, which those are."""
+    if not sample.slice_loads:
+        return None
+    told = {one.instance for one in sample.slice_loads if one.load.sm is not None}
+    mine = {one.instance for one in sample.processes or () if one.pid in ours}
+    theirs = {one.instance for one in foreign}
+    if not mine | theirs <= told or mine & theirs:
+        return None
+    return [one for one in sample.slice_loads if one.instance not in mine]
+
+
+def _strange(slices: list[SliceLoad], limits: Limits) -> Judgement | None:
+    codecs = sum(one.load.codec or 0 for one in slices)
+    if codecs >= limits.codec_percent:
+        where = _pids(one.instance for one in slices if one.load.codec)
+        return OwnerWorks(Why.TRANSCODE, f"{codecs} % of the codecs in slice {where}")
+    work = sum(_work(one.load) for one in slices)
+    if work >= limits.sm_percent:
+        where = _pids(one.instance for one in slices if _work(one.load))
+        return OwnerWorks(Why.COMPUTE, f"{work} % of slice {where}")
     return None
 
 

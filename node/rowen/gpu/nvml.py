@@ -8,7 +8,8 @@ in a thread, one at a time. What a card cannot tell is absent; what the driver c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +24,9 @@ from rowen.gpu.base import (
     MigDevice,
     ProcessLoad,
     Sample,
+    SliceLoad,
 )
+from rowen.gpu.gpm import Slices
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.statements import EnergySource
 
@@ -31,6 +34,7 @@ T = TypeVar("T")
 
 RETRIES_MAX = 4
 EVENTS_MAX = 16
+NO_INSTANCE = 0xFFFFFFFF
 
 # What a card, a driver version or a user's rights cannot give. All else is a failure.
 _ABSENT = frozenset({
@@ -40,6 +44,13 @@ _ABSENT = frozenset({
     nvml.NVML_ERROR_NOT_FOUND,
     nvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
     nvml.NVML_ERROR_DEPRECATED,
+})  # fmt: skip
+
+_GONE = frozenset({
+    nvml.NVML_ERROR_UNINITIALIZED,
+    nvml.NVML_ERROR_DRIVER_NOT_LOADED,
+    nvml.NVML_ERROR_GPU_IS_LOST,
+    nvml.NVML_ERROR_RESET_REQUIRED,
 })  # fmt: skip
 
 CLOCK_REASONS = {
@@ -92,6 +103,7 @@ class NvmlProbe:
         self._uuid_to_seen_us: dict[str, int] = {}
         # One for each GPU: what one look takes out of a set is gone for the others.
         self._uuid_to_events: dict[str, Any] = {}
+        self._uuid_to_slices: dict[str, Slices] = {}
 
     async def inventory(self) -> tuple[GpuInfo, ...]:
         """See ``GpuProbe.inventory``."""
@@ -133,9 +145,13 @@ class NvmlProbe:
         self._uuid_to_handle.clear()
         self._uuid_to_seen_us.clear()
         self._uuid_to_events.clear()
+        slices, self._uuid_to_slices = self._uuid_to_slices, {}
         if not self._is_open:
             return
         self._is_open = False
+        for one in slices.values():
+            with suppress(nvml.NVMLError):
+                one.close()
         try:
             self._call("", "nvmlShutdown")
         except nvml.NVMLError:
@@ -171,12 +187,22 @@ class NvmlProbe:
                 return None
             raise
 
+    def _try(self, uuid: str, function: str, *arguments: Any) -> Any:
+        """The same, for what a look can do without: None unless the card itself has gone."""
+        try:
+            return self._call(uuid, function, *arguments)
+        except nvml.NVMLError as error:
+            if error.value in _GONE:
+                raise
+            return None
+
     def _handle(self, uuid: str) -> Any:
         handle = self._uuid_to_handle.get(uuid)
         if handle is None:
             handle = self._call(uuid, "nvmlDeviceGetHandleByUUID", uuid)
             self._uuid_to_handle[uuid] = handle
             self._watch(uuid, handle)
+            self._cut(uuid, handle)
         return handle
 
     def _watch(self, uuid: str, handle: Any) -> None:
@@ -188,6 +214,19 @@ class NvmlProbe:
         self._about(uuid, "nvmlDeviceRegisterEvents", handle, kind, events)
         if self.calls[uuid, "nvmlDeviceRegisterEvents"].code == nvml.NVML_SUCCESS:
             self._uuid_to_events[uuid] = events
+
+    def _cut(self, uuid: str, handle: Any) -> None:
+        """Monitors the slices of a card that is cut into some, where it can."""
+        mig = self._about(uuid, "nvmlDeviceGetMigMode", handle)
+        if mig is None or not mig[0]:
+            return
+        support = self._about(uuid, "nvmlGpmQueryDeviceSupport", handle)
+        if support is None or not support.isSupportedDevice:
+            return
+        parts = self._parts(uuid, handle)
+        told = [self._about(uuid, "nvmlDeviceGetGpuInstanceId", part) for part in parts]
+        instances = dict.fromkeys(instance for instance in told if instance is not None)
+        self._uuid_to_slices[uuid] = Slices(handle, instances, partial(self._try, uuid))
 
     def _inventory(self) -> tuple[GpuInfo, ...]:
         driver = self._about("", "nvmlSystemGetDriverVersion")
@@ -226,12 +265,16 @@ class NvmlProbe:
             is_confidential=is_confidential,
         )
 
-    def _slices(self, uuid: str, handle: Any) -> Iterable[MigDevice]:
+    def _parts(self, uuid: str, handle: Any) -> Iterator[Any]:
+        """Handles of a card's slices."""
         for index in range(self._about(uuid, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0):
             # A free place is NOT_FOUND.
             part = self._about(uuid, "nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
-            if part is None:
-                continue
+            if part is not None:
+                yield part
+
+    def _slices(self, uuid: str, handle: Any) -> Iterable[MigDevice]:
+        for part in self._parts(uuid, handle):
             memory = self._about(uuid, "nvmlDeviceGetMemoryInfo", part)
             yield MigDevice(
                 uuid=self._call(uuid, "nvmlDeviceGetUUID", part),
@@ -256,6 +299,7 @@ class NvmlProbe:
             load=self._load(uuid, handle),
             processes=self._processes(uuid, handle),
             process_loads=self._process_loads(uuid, handle),
+            slice_loads=self._slice_loads(uuid),
             encoder_sessions=_sessions(ask("nvmlDeviceGetEncoderSessions", handle), "averageFps"),
             capture_sessions=_sessions(ask("nvmlDeviceGetFBCSessions", handle), "averageFPS"),
             memory_used_bytes=None if memory is None else memory.used,
@@ -310,6 +354,7 @@ class NvmlProbe:
                     pid=process.pid,
                     memory_bytes=max(known) if known else None,
                     uses_graphics=before.uses_graphics or kind == "Graphics",
+                    instance=_instance(process.gpuInstanceId),
                 )
         return tuple(found[pid] for pid in sorted(found))
 
@@ -334,6 +379,10 @@ class NvmlProbe:
                 return _busiest(one for one in told if one.timeStamp > since_us)
         return None
 
+    def _slice_loads(self, uuid: str) -> tuple[SliceLoad, ...] | None:
+        slices = self._uuid_to_slices.get(uuid)
+        return None if slices is None else slices.look()
+
     def _xids(self, uuid: str) -> tuple[int, ...] | None:
         events = self._uuid_to_events.get(uuid)
         if events is None:
@@ -348,6 +397,10 @@ class NvmlProbe:
                 raise
             found.append(int(event.eventData))
         return tuple(found)
+
+
+def _instance(told: int) -> int | None:
+    return None if told == NO_INSTANCE else told
 
 
 def _busiest(samples: Iterable[Any]) -> tuple[ProcessLoad, ...]:

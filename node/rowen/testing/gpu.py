@@ -19,25 +19,30 @@ from rowen.gpu.base import (
     MigDevice,
     ProcessLoad,
     Sample,
+    SliceLoad,
 )
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.statements import EnergySource
 
 MIB = 1 << 20
+SLICES = 2
+"""Of a card that is cut."""
 
 READINGS = frozenset({
     "load", "encoder", "decoder", "jpeg", "optical_flow", "processes", "process_loads",
     "process_jpeg", "encoder_sessions", "capture_sessions", "memory", "power", "energy",
-    "temperature", "clocks", "clock_reasons", "ecc", "xids", "mig",
+    "temperature", "clocks", "clock_reasons", "ecc", "xids", "mig", "slice_loads",
 })  # fmt: skip
 """What a card may be able to tell."""
 
-CONSUMER = READINGS - {"ecc", "mig"}
+CONSUMER = READINGS - {"ecc", "mig", "slice_loads"}
 """A GeForce with its display."""
-H200 = READINGS - {"encoder", "encoder_sessions", "capture_sessions"}
+H200 = READINGS - {"encoder", "encoder_sessions", "capture_sessions", "slice_loads"}
 """A compute card: it decodes and has no encoder."""
 MIG = H200 - {"load", "decoder", "jpeg", "optical_flow", "process_loads", "process_jpeg"}
 """The same, cut into slices: load is not told."""
+MIG_GPM = MIG | {"slice_loads"}
+"""The same with a driver that monitors slices."""
 OLD_DRIVER = CONSUMER - {"process_jpeg", "jpeg", "optical_flow"}
 """A driver that knows loads of processes in its older form only."""
 NO_ACCOUNTING = CONSUMER - {"process_loads", "process_jpeg"}
@@ -59,6 +64,7 @@ class Program:
         is_graphics: Whether it draws rather than computes.
         encodes: Width, height and frames per second of an open encoding session.
         captures: The same of a screen capture.
+        place: Of a card in slices, which one it is on, from 0.
     """
 
     pid: int
@@ -69,6 +75,7 @@ class Program:
     is_graphics: bool = False
     encodes: tuple[int, int, int] | None = None
     captures: tuple[int, int, int] | None = None
+    place: int = 0
 
     @property
     def is_busy(self) -> bool:
@@ -237,6 +244,13 @@ def _scenario_of(card: Card, now_us: int) -> dict[str, str]:
         found["old_driver"] = "1"
     if card.is_lost:
         found["lost"] = "1"
+    if "slice_loads" in card.tells:
+        found["gpm"] = "1"
+        found["instances"] = joined(f"{one.pid}:{_instance(one.place)}" for one in card.programs)
+        for place, (sm, decoder) in enumerate(_slice_work(card)):
+            found[f"mig{place}.instance"] = str(_instance(place))
+            # Graphics, and one of each codec: an H200 has no encoder, and its place is empty.
+            found[f"mig{place}.monitored"] = f"1:{sm} 30:{decoder} 31:0 40:0 50:0"
     for index, part in enumerate(_slices(card)):
         found[f"mig{index}.uuid"] = part.uuid
         found[f"mig{index}.name"] = part.name
@@ -277,7 +291,8 @@ class SimulatedProbe:
         life, since_us, xids_seen = self._uuid_to_seen.get(uuid, new)
         if life != world.driver_life:
             _, since_us, xids_seen = new
-        sample = _sample(card, world.now_us, since_us, xids_seen)
+        is_first = uuid not in self._uuid_to_seen or self._uuid_to_seen[uuid][0] != life
+        sample = _sample(card, world.now_us, since_us, xids_seen, is_first=is_first)
         seen_us = world.now_us if sample.process_loads else since_us
         self._uuid_to_seen[uuid] = (world.driver_life, seen_us, len(card.xids))
         return sample
@@ -316,11 +331,41 @@ def _slices(card: Card) -> tuple[MigDevice, ...]:
     half = card.memory_bytes // 2
     return tuple(
         MigDevice(uuid=f"MIG-{card.uuid[4:]}-{n}", name=f"{card.name} MIG 3g", memory_bytes=half)
-        for n in range(2)
+        for n in range(SLICES)
     )
 
 
-def _sample(card: Card, now_us: int, since_us: int, xids_seen: int) -> Sample:
+def _instance(place: int) -> int:
+    """Ids of GPU instances do not begin at 0 where others were made and removed before."""
+    return place + 1
+
+
+def _slice_work(card: Card) -> list[tuple[int, int]]:
+    """Cores and decoder of each slice, percent."""
+    on = [[one for one in card.programs if one.place == place] for place in range(SLICES)]
+    return [
+        (min(100, sum(one.sm for one in row)), min(100, sum(one.decoder for one in row)))
+        for row in on
+    ]
+
+
+def _slice_loads(card: Card, is_first: bool) -> tuple[SliceLoad, ...] | None:
+    if "slice_loads" not in card.tells:
+        return None
+    # A load is a difference: the first look has nothing to compare with.
+    return (
+        ()
+        if is_first
+        else tuple(
+            SliceLoad(
+                instance=_instance(place), load=Load(sm=sm, decoder=decoder, jpeg=0, optical_flow=0)
+            )
+            for place, (sm, decoder) in enumerate(_slice_work(card))
+        )
+    )
+
+
+def _sample(card: Card, now_us: int, since_us: int, xids_seen: int, *, is_first: bool) -> Sample:
     tells = card.tells
 
     def if_told(reading: str, value: int) -> int | None:
@@ -341,6 +386,7 @@ def _sample(card: Card, now_us: int, since_us: int, xids_seen: int) -> Sample:
         ),
         processes=_processes(card) if "processes" in tells else None,
         process_loads=_loads(card, now_us, since_us) if "process_loads" in tells else None,
+        slice_loads=_slice_loads(card, is_first),
         encoder_sessions=_sessions(card, "encodes") if "encoder_sessions" in tells else None,
         capture_sessions=_sessions(card, "captures") if "capture_sessions" in tells else None,
         memory_used_bytes=if_told("memory", card.memory_used_bytes),
@@ -360,7 +406,12 @@ def _sample(card: Card, now_us: int, since_us: int, xids_seen: int) -> Sample:
 
 def _processes(card: Card) -> tuple[GpuProcess, ...]:
     found = (
-        GpuProcess(pid=one.pid, memory_bytes=one.memory_bytes, uses_graphics=one.is_graphics)
+        GpuProcess(
+            pid=one.pid,
+            memory_bytes=one.memory_bytes,
+            uses_graphics=one.is_graphics,
+            instance=_instance(one.place) if "slice_loads" in card.tells else None,
+        )
         for one in card.programs
     )
     return tuple(sorted(found, key=lambda one: one.pid))

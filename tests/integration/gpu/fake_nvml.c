@@ -340,6 +340,16 @@ static u32 read_list(const char *text, u64 rows[LIST_MAX][8], int width) {
     return count;
 }
 
+/* "instances" are "pid:GPU instance". */
+static u32 instance_of(const Device *device, u64 pid) {
+    u64 rows[LIST_MAX][8];
+    const char *told = find_of(device, "instances");
+    u32 count = told ? read_list(told, rows, 2) : 0;
+    for (u32 i = 0; i < count; i++)
+        if (rows[i][0] == pid) return (u32)rows[i][1];
+    return ~0u;
+}
+
 typedef struct { u32 pid; u64 memory; u32 gpu_instance, compute_instance; } Process;
 
 static Return processes(Device *device, const char *function, const char *key, u32 *count,
@@ -355,7 +365,7 @@ static Return processes(Device *device, const char *function, const char *key, u
         return leave(INSUFFICIENT_SIZE);
     }
     for (u32 i = 0; i < found; i++) {
-        Process one = {(u32)rows[i][0], rows[i][1], ~0u, ~0u};
+        Process one = {(u32)rows[i][0], rows[i][1], instance_of(device, rows[i][0]), ~0u};
         out[i] = one;
     }
     *count = found;
@@ -525,4 +535,92 @@ Return nvmlEventSetWait_v2(EventSet *set, Event *out, u32 timeout_ms) {
         return leave(SUCCESS);
     }
     return leave(TIMEOUT);
+}
+
+/* --- slices, monitored (GPM) -------------------------------------------------------------- */
+
+enum { SAMPLES_MAX = 64, METRICS_MAX = 477 };
+
+/* A sample is of one instance; metrics compare two of them, as the real ones do. */
+typedef struct { int is_used; u32 instance; u64 serial; char monitored[256]; } GpmSample;
+typedef struct { u32 version, is_supported; } GpmSupport;
+typedef struct {
+    u32 id;
+    Return result;
+    double value;
+    const char *short_name, *long_name, *unit;
+} GpmMetric;
+typedef struct {
+    u32 version, count;
+    GpmSample *before, *after;
+    GpmMetric metrics[METRICS_MAX];
+} GpmMetrics;
+
+static GpmSample gpm_samples[SAMPLES_MAX];
+static u64 gpm_serial;
+
+NUMBER(nvmlDeviceGetGpuInstanceId, "instance")
+
+Return nvmlGpmQueryDeviceSupport(Device *device, GpmSupport *out) {
+    Return result = enter(device, __func__);
+    if (!result) out->is_supported = find_of(device, "gpm") != NULL;
+    return leave(result);
+}
+
+Return nvmlGpmSampleAlloc(GpmSample **out) {
+    Return result = enter(NULL, __func__);
+    for (int i = 0; !result && i < SAMPLES_MAX; i++) {
+        if (gpm_samples[i].is_used) continue;
+        memset(&gpm_samples[i], 0, sizeof gpm_samples[i]);
+        gpm_samples[i].is_used = 1;
+        *out = &gpm_samples[i];
+        return leave(SUCCESS);
+    }
+    /* Whoever never gives one back runs out of them. */
+    return leave(result ? result : INSUFFICIENT_SIZE);
+}
+
+Return nvmlGpmSampleFree(GpmSample *sample) {
+    Return result = enter(NULL, __func__);
+    sample->is_used = 0;
+    return leave(result);
+}
+
+Return nvmlGpmMigSampleGet(Device *device, u32 instance, GpmSample *sample) {
+    Return result = enter(device, __func__);
+    if (result) return leave(result);
+    if (!sample->is_used) return leave(INVALID_ARGUMENT);
+    for (int i = 0; i < SLICES_MAX; i++) {
+        Device slice = {device->index, i};
+        const char *id = find_of(&slice, "instance");
+        const char *told = find_of(&slice, "monitored");
+        if (!id || !told || strtoul(id, NULL, 0) != instance) continue;
+        sample->instance = instance;
+        sample->serial = ++gpm_serial;
+        snprintf(sample->monitored, sizeof sample->monitored, "%s", told);
+        return leave(SUCCESS);
+    }
+    return leave(NOT_FOUND);
+}
+
+/* Rows of "monitored": metric, percent. A metric without a row is NOT_SUPPORTED. */
+Return nvmlGpmMetricsGet(GpmMetrics *asked) {
+    u64 rows[LIST_MAX][8];
+    Return result = enter(NULL, __func__);
+    if (result) return leave(result);
+    const GpmSample *before = asked->before, *after = asked->after;
+    if (asked->version != 1 || !before->is_used || !after->is_used || asked->count > METRICS_MAX ||
+        before->instance != after->instance || before->serial >= after->serial)
+        return leave(INVALID_ARGUMENT);
+    u32 count = read_list(after->monitored, rows, 2);
+    for (u32 i = 0; i < asked->count; i++) {
+        GpmMetric *metric = &asked->metrics[i];
+        metric->result = NOT_SUPPORTED;
+        for (u32 j = 0; j < count; j++) {
+            if (rows[j][0] != metric->id) continue;
+            metric->result = SUCCESS;
+            metric->value = (double)rows[j][1];
+        }
+    }
+    return leave(SUCCESS);
 }

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.integration.gpu.library import Scenario
 
-from rowen.gpu.base import Sample
+from rowen.gpu.base import Load, Sample, SliceLoad
 from rowen.gpu.nvml import NvmlProbe
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.statements import EnergySource
@@ -31,6 +31,9 @@ PROFILES = {
         peak_mw=700_000,
     ),
     "mig": Card(name="NVIDIA H200", tells=simulated.MIG, memory_bytes=143_771 * simulated.MIB),
+    "mig, monitored": Card(
+        name="NVIDIA H200", tells=simulated.MIG_GPM, memory_bytes=143_771 * simulated.MIB
+    ),
     "old driver": Card(tells=simulated.OLD_DRIVER),
     "no accounting": Card(tells=simulated.NO_ACCOUNTING),
     "no counter": Card(tells=simulated.NO_COUNTER),
@@ -148,6 +151,51 @@ async def test_what_a_card_does_not_tell_is_absent_and_not_zero(
     assert info.is_mig
     assert info.mig_devices is not None
     assert [part.name for part in info.mig_devices] == ["NVIDIA H200 MIG 3g"] * 2
+
+
+async def test_slices_are_monitored_from_the_second_look_on(
+    scenario: Scenario, probe: NvmlProbe
+) -> None:
+    """A load is a difference of two samples; each is given back, or there would be no more."""
+    ours = Program(pid=777, sm=90)
+    film = Program(pid=4242, sm=3, decoder=40, place=1)
+    card = copied("mig, monitored", ours, film)
+    world = GpuWorld(card)
+    scenario.put(world.scenario())
+    assert (await probe.sample(card.uuid)).slice_loads == ()
+    for _ in range(200):
+        sample = await probe.sample(card.uuid)
+    assert sample.load == Load()
+    assert sample.slice_loads == (
+        SliceLoad(instance=1, load=Load(sm=90, decoder=0, jpeg=0, optical_flow=0)),
+        SliceLoad(instance=2, load=Load(sm=3, decoder=40, jpeg=0, optical_flow=0)),
+    )
+    assert sample.processes is not None
+    assert {one.pid: one.instance for one in sample.processes} == {777: 1, 4242: 2}
+
+
+@pytest.mark.parametrize("function", ["MigSampleGet", "MetricsGet", "SampleAlloc"])
+async def test_monitoring_that_fails_is_absent_and_the_card_is_not_lost(
+    scenario: Scenario, probe: NvmlProbe, function: str
+) -> None:
+    card = copied("mig, monitored", TRANSCODER)
+    scenario.put(GpuWorld(card).scenario(**{f"nvmlGpm{function}": pynvml.NVML_ERROR_UNKNOWN}))
+    for _ in range(3):
+        assert (await probe.sample(card.uuid)).slice_loads == ()
+    scenario.put(GpuWorld(card).scenario())
+    for _ in range(2):
+        sample = await probe.sample(card.uuid)
+    assert sample.slice_loads
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION])
+async def test_a_card_that_may_not_be_monitored_tells_no_slices(
+    scenario: Scenario, probe: NvmlProbe, code: int
+) -> None:
+    card = copied("mig, monitored")
+    scenario.put(GpuWorld(card).scenario(nvmlGpmQueryDeviceSupport=code))
+    for _ in range(2):
+        assert (await probe.sample(card.uuid)).slice_loads is None
 
 
 async def test_nobody_busy_is_an_empty_list_although_nvml_says_not_found(

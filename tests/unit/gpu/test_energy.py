@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gpu.samples import OURS, OWNER, UUID, busy, counted
 
-from rowen.gpu.base import GpuProcess, Load, Sample
+from rowen.gpu.base import GpuProcess, Load, Sample, SliceLoad
 from rowen.gpu.energy import EnergyMeter, Totals
 from rowen.protocol.statements import EnergySource
 
@@ -162,6 +162,30 @@ def test_load_without_a_name_beside_a_foreign_process_is_not_said_to_be_ours() -
     meter.look(sample(100_000), 1000, OWN)
     assert meter.totals.foreign_mj == 99_000
     assert (meter.spent(A).energy_mj, meter.spent(A).gpu_ms) == (1000, 0)
+
+
+def test_slices_divide_the_joules_of_a_card_that_is_cut() -> None:
+    """The card tells no load of processes; its slices tell ours from the owner's."""
+    meter = EnergyMeter()
+    meter.begin(A, 0)
+
+    def sample(energy_mj: int) -> Sample:
+        return Sample(
+            uuid=UUID,
+            processes=(GpuProcess(pid=OURS, instance=1), GpuProcess(pid=OWNER, instance=2)),
+            slice_loads=(
+                SliceLoad(instance=1, load=Load(sm=90)),
+                SliceLoad(instance=2, load=Load(sm=10)),
+            ),
+            energy_mj=energy_mj,
+            energy_source=EnergySource.NVML_COUNTER,
+        )
+
+    meter.look(sample(0), 0, OWN)
+    meter.worked(A, 5)
+    meter.look(sample(100_000), 1000, OWN)
+    assert (meter.spent(A).energy_mj, meter.totals.foreign_mj) == (90_000, 10_000)
+    assert not meter.spent(A).is_exclusive
 
 
 def test_time_on_a_cpu_is_no_gpu_time() -> None:

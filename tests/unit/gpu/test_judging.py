@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.unit.gpu.samples import GIB, OURS, OWNER, UUID, busy, process
 
-from rowen.gpu.base import GpuProcess, Load, MediaSession, ProcessLoad, Sample
+from rowen.gpu.base import GpuProcess, Load, MediaSession, ProcessLoad, Sample, SliceLoad
 from rowen.gpu.judging import Judgement, Limits, judge
 from rowen_scheduler.placement import Clear, OwnerWorks, Why, Withheld
 
@@ -130,6 +130,67 @@ def test_a_mig_card_is_judged_by_who_is_there() -> None:
     assert judged(mig) == Clear()
     assert judged(replace(mig, processes=(process(OURS),))) == Clear()
     assert why(judged(replace(mig, processes=(process(OURS), process(OWNER))))) is Why.BLIND
+
+
+def in_slices(ours: Load, theirs: Load, *processes: GpuProcess) -> Sample:
+    """Our slice is 1, the owner's 2."""
+    return replace(
+        QUIET,
+        load=Load(),
+        process_loads=None,
+        encoder_sessions=None,
+        processes=processes,
+        slice_loads=(SliceLoad(instance=1, load=ours), SliceLoad(instance=2, load=theirs)),
+    )
+
+
+US = replace(process(OURS), instance=1)
+THEM = replace(process(OWNER), instance=2)
+STILL = Load(sm=0, decoder=0)
+FULL = Load(sm=99, decoder=0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "expected"),
+    [
+        (STILL, None),
+        (Load(sm=4, decoder=0), None),
+        (Load(sm=5, decoder=0), Why.COMPUTE),
+        (Load(sm=0, decoder=1), Why.TRANSCODE),
+        (Load(sm=0, optical_flow=9), Why.COMPUTE),
+        (Load(), Why.BLIND),
+    ],
+)
+def test_the_owners_slice_is_judged_and_ours_may_be_full(
+    theirs: Load, expected: Why | None
+) -> None:
+    """A monitored slice tells what a process alone does not."""
+    assert why(judged(in_slices(FULL, theirs, US, THEM))) is expected
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [
+        ((US, replace(THEM, instance=1)), Why.BLIND),
+        ((US, replace(THEM, instance=None)), Why.BLIND),
+        ((US, replace(THEM, instance=7)), Why.BLIND),
+        ((replace(US, instance=None), THEM), Why.BLIND),
+        ((US,), None),
+    ],
+)
+def test_what_cannot_be_told_apart_by_slices_is_not_lent(
+    processes: tuple[GpuProcess, ...], expected: Why | None
+) -> None:
+    assert why(judged(in_slices(FULL, STILL, *processes))) is expected
+
+
+def test_a_busy_slice_that_nobody_is_named_on_is_the_owners() -> None:
+    assert why(judged(in_slices(FULL, Load(sm=50, decoder=0), US))) is Why.COMPUTE
+
+
+def test_the_first_look_at_slices_says_nothing_yet() -> None:
+    first = replace(in_slices(FULL, STILL, US, THEM), slice_loads=())
+    assert why(judged(first)) is Why.BLIND
 
 
 def test_memory_is_counted_as_if_our_engines_had_gone() -> None:
