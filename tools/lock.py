@@ -35,7 +35,10 @@ def main() -> None:
             command = [f"{place}/bin/uv", "pip", "compile", *OPTIONS, *upgrade]
             subprocess.run([*command, *inputs, "-o", output], cwd=ROOT, check=True)
 
-        for name in ("uv", "build", "nodejs", "compiler", "ffmpeg", "halmos", "slither"):
+        for name in (
+            *("uv", "build", "nodejs", "compiler", "ffmpeg"),
+            *("halmos", "slither", "ray"),
+        ):
             resolve(f"requirements/{name}.txt", f"requirements/{name}.in")
         resolve("requirements/lock.txt", "pyproject.toml", "--extra", "node", "--extra", "audit")
         # With the runtime pins as preferences, the two files never disagree about a version.

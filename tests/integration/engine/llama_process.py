@@ -13,15 +13,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import xllamacpp
 
 
-def main() -> None:
-    model_file, host, port, *rest = sys.argv[1:]
+def serve(model_file: str, host: str, port: int, context_units: int) -> xllamacpp.Server:
+    """Starts a server with two places of this context each, in threads of this process."""
     params = xllamacpp.CommonParams()
     params.model.path = model_file
     params.hostnames = [host]
-    params.port = int(port)
+    params.port = port
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_parallel = 2
-    params.n_ctx = 2 * int(rest[0] if rest else 512)
+    params.n_ctx = 2 * context_units
     params.n_batch = params.n_ubatch = 32
     if "embed" in rest:
         params.embedding = True
@@ -32,7 +32,13 @@ def main() -> None:
     params.prefill_assistant = False
     params.offline = True
     params.verbosity = -1
-    server = xllamacpp.Server(params)
+    params.endpoint_metrics = True
+    return xllamacpp.Server(params)
+
+
+def main() -> None:
+    model_file, host, port, *rest = sys.argv[1:]
+    server = serve(model_file, host, int(port), int(rest[0] if rest else 512))
     sys.stdout.write(f"listening at {server.listening_address}\n")
     sys.stdout.flush()
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
