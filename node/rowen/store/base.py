@@ -11,7 +11,7 @@ This module imports no SQLAlchemy, so that typing against it costs nothing.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -183,55 +183,6 @@ Entry = (
     | ChannelStopped
 )
 
-E = TypeVar("E", OrderKept, ReceiptKept, VoucherKept, JobDropped, DisputeKept, ChannelStopped)
-
-
-class StoredChannel(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was kept of a channel.
-
-    Attributes:
-        opened: Its first entry.
-        history: Every later entry in the order it was appended. Replay this: a buyer's funds
-            are checked order by order, so orders may not run ahead of receipts.
-    """
-
-    opened: ChannelOpened
-    history: tuple[Entry, ...] = ()
-
-    def _all(self, kind: type[E]) -> tuple[E, ...]:
-        return tuple(entry for entry in self.history if isinstance(entry, kind))
-
-    @property
-    def orders(self) -> tuple[OrderKept, ...]:
-        """Every job, oldest first."""
-        return self._all(OrderKept)
-
-    @property
-    def receipts(self) -> tuple[ReceiptKept, ...]:
-        """The receipt log, in sequence from 0."""
-        return self._all(ReceiptKept)
-
-    @property
-    def voucher(self) -> VoucherKept | None:
-        """The newest."""
-        return next((e for e in reversed(self.history) if isinstance(e, VoucherKept)), None)
-
-    @property
-    def dropped(self) -> tuple[JobDropped, ...]:
-        """Jobs that ended without a receipt."""
-        return self._all(JobDropped)
-
-    @property
-    def dispute(self) -> DisputeKept | None:
-        """The first disputed receipt."""
-        return next(iter(self._all(DisputeKept)), None)
-
-    @property
-    def stopped(self) -> str:
-        """Why no more jobs are taken, or empty."""
-        return next((entry.detail for entry in self._all(ChannelStopped)), "")
-
-
 # --- errors ---------------------------------------------------------------------------------
 
 
@@ -284,16 +235,8 @@ class Journal(Protocol):
         """
         ...
 
-    async def channels(self, role: Role) -> list[StoredChannel]:
-        """Every channel on that side, oldest first."""
-        ...
-
     async def openings(self, role: Role) -> list[ChannelOpened]:
         """The first entry of every channel on that side, oldest first."""
-        ...
-
-    async def channel(self, channel_id: bytes) -> StoredChannel | None:
-        """One channel, or None when it was never opened."""
         ...
 
     def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:

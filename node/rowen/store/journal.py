@@ -16,7 +16,6 @@ from rowen.store.base import (
     OrderKept,
     ReceiptKept,
     Role,
-    StoredChannel,
     VoucherKept,
 )
 from rowen.store.committer import Committer
@@ -56,21 +55,10 @@ class SqliteJournal:
         )
         await self._writer.append(Append(entries, size_bytes))
 
-    async def channels(self, role: Role) -> list[StoredChannel]:
-        """See ``Journal``."""
-        return [await self._read(self._reader.channel, key) for key in self._ids(role)]
-
     async def openings(self, role: Role) -> list[ChannelOpened]:
         """See ``Journal``."""
         await trio.lowlevel.checkpoint()
         return [self._committer.heads[key].opened for key in self._ids(role)]
-
-    async def channel(self, channel_id: bytes) -> StoredChannel | None:
-        """See ``Journal``."""
-        if not self._is_kept(channel_id):
-            await trio.lowlevel.checkpoint()
-            return None
-        return await self._read(self._reader.channel, channel_id)
 
     async def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
         """See ``Journal``."""

@@ -15,7 +15,6 @@ from rowen.store.base import (
     LogSettled,
     OrderKept,
     ReceiptKept,
-    StoredChannel,
     VoucherKept,
 )
 from rowen.store.database import disk_errors
@@ -107,37 +106,6 @@ class Reader:
         return index
 
     # --- channels -------------------------------------------------------------------------
-
-    def channel(self, channel_id: bytes) -> StoredChannel:
-        """A channel that is known to exist, whole."""
-        history: list[tuple[int, Entry]] = []
-        with self._snapshot() as connection:
-            head = self._head(connection, channel_id)
-            orders = self._rows(connection, schema.ORDERS, "position", channel_id, order_of_row)
-            receipts = self._rows(
-                connection, schema.RECEIPTS, "sequence", channel_id, receipt_of_row
-            )
-            vouchers = self._rows(
-                connection, schema.VOUCHERS, "receipt_count", channel_id, voucher_of_row
-            )
-            history += self._rows(connection, schema.NOTES, "position", channel_id, note_of_row)
-        _check_receipts([entry for _, entry in receipts], channel_id, 0, head.receipts)
-        _check_length("orders", channel_id, len(orders), head.orders)
-        _check_length("vouchers", channel_id, len(vouchers), head.vouchers)
-        if vouchers:
-            _check_newest(vouchers[-1][1], head)
-        history += [*orders, *receipts, *vouchers]
-        history.sort(key=lambda placed: placed[0])
-        if [position for position, _ in history] != list(range(head.entries)):
-            _check_length("notes", channel_id, len(history), head.entries)
-            raise JournalCorrupt(corrupt("notes", (channel_id,), "positions repeat"))
-        return StoredChannel(opened=head.opened, history=tuple(entry for _, entry in history))
-
-    def _rows(
-        self, connection: Connection, table: Table, key: str, channel_id: bytes, of_row: OfRow[E]
-    ) -> list[tuple[int, E]]:
-        query = select(table).where(table.c.channel_id == channel_id).order_by(table.c[key])
-        return [of_row(row, self._vault) for row in connection.execute(query)]
 
     def _head(self, connection: Connection, channel_id: bytes) -> Head:
         row = connection.execute(_FIND_HEAD, {"channel_id": channel_id}).first()

@@ -22,7 +22,6 @@ from rowen.store.base import (
     OrderKept,
     ReceiptKept,
     Role,
-    StoredChannel,
     VoucherKept,
 )
 from rowen.store.heads import Draft, Head, JobKey
@@ -133,27 +132,16 @@ class FakeJournal:
         if self._life != self._disk._life:
             raise JournalFailed("the journal is closed")
 
-    async def channels(self, role: Role) -> list[StoredChannel]:
-        """See ``Journal``."""
-        await self._begin_reading()
-        return [self._channel(head) for head in self._of_role(role)]
-
     async def openings(self, role: Role) -> list[ChannelOpened]:
         """See ``Journal``."""
         await self._begin_reading()
         return [head.opened for head in self._of_role(role)]
 
-    async def channel(self, channel_id: bytes) -> StoredChannel | None:
-        """See ``Journal``."""
-        await self._begin_reading()
-        head = self._disk._heads.get(channel_id)
-        return None if head is None else self._channel(head)
-
     async def to_replay(self, channel_id: bytes) -> AsyncIterator[Entry]:
         """See ``Journal``."""
         await self._begin_reading()
         head = self._disk._heads.get(channel_id)
-        history = () if head is None else self._channel(head).history
+        history = [] if head is None else self._history(head)
         settled = [n for n, entry in enumerate(history) if isinstance(entry, LogSettled)]
         for entry in history[settled[-1] if settled else 0 :]:
             yield entry
@@ -167,8 +155,8 @@ class FakeJournal:
     async def vouchers(self, role: Role) -> list[VoucherKept]:
         """See ``Journal``."""
         await self._begin_reading()
-        newest = [self._channel(head).voucher for head in self._of_role(role)]
-        return [voucher for voucher in newest if voucher is not None]
+        every = [self._all(head.opened.channel_id, VoucherKept) for head in self._of_role(role)]
+        return [vouchers[-1] for vouchers in every if vouchers]
 
     async def orders_of(self, channel_id: bytes) -> AsyncIterator[OrderKept]:
         """See ``Journal``."""
@@ -214,16 +202,17 @@ class FakeJournal:
     def _of_role(self, role: Role) -> list[Head]:
         return [head for head in self._disk._heads.values() if head.opened.role == role]
 
-    def _channel(self, head: Head) -> StoredChannel:
+    def _history(self, head: Head) -> list[Entry]:
         key = head.opened.channel_id
         if key in self._disk.corrupt:
             self._failure = JournalCorrupt(f"the journal's row channels(0x{key.hex()}) is corrupt")
             self._check_open()
-        return StoredChannel(opened=head.opened, history=tuple(self._disk._histories[key]))
+        return list(self._disk._histories[key])
 
-    def _all(self, channel_id: bytes, kind: type[E]) -> tuple[E, ...]:
+    def _all(self, channel_id: bytes, kind: type[E]) -> list[E]:
         head = self._disk._heads.get(channel_id)
-        return () if head is None else self._channel(head)._all(kind)
+        history = [] if head is None else self._history(head)
+        return [entry for entry in history if isinstance(entry, kind)]
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import trio
 from tests.integration.store.entries import KEY, named, opened, order, receipt, voucher
+from tests.integration.store.kept import kept
 
 from rowen.store.journal import open_journal
 
@@ -28,7 +29,7 @@ async def write(path: Path, told: int) -> None:
 
     async def work(number: int) -> None:
         key = CHANNELS[number]
-        stored = await journal.channel(key)
+        stored = await kept(journal, key)
         if stored is None:
             await journal.append(opened(key), order(key, key))
         count = 0 if stored is None else len(stored.receipts)
@@ -47,7 +48,7 @@ async def look(path: Path, told: int) -> None:
     """Tells each channel's count after recovery."""
     async with open_journal(path, KEY) as journal:
         for number, key in enumerate(CHANNELS):
-            stored = await journal.channel(key)
+            stored = await kept(journal, key)
             if stored is not None:
                 count = len(stored.receipts)
                 # A receipt and its voucher were one append.

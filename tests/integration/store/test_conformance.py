@@ -21,6 +21,7 @@ from tests.integration.store.entries import (
     settled,
     voucher,
 )
+from tests.integration.store.kept import kept, kept_all
 from tests.integration.store.strategies import histories
 
 from rowen.chain.transactions import Attempt, Outcome, TransactionLog
@@ -35,6 +36,9 @@ from rowen.store.base import (
     Journal,
     JournalFailed,
     LogSettled,
+    OrderKept,
+    ReceiptKept,
+    VoucherKept,
 )
 
 # --- what was written comes back ------------------------------------------------------------
@@ -46,10 +50,10 @@ async def test_a_channel_comes_back_after_a_restart_as_it_was_appended(storage: 
     async with storage.open() as journal:
         for entry in entries:
             await journal.append(entry)
-        before = await journal.channel(CHANNEL)
+        before = await kept(journal, CHANNEL)
     async with storage.open() as journal:
-        stored = await journal.channel(CHANNEL)
-        assert await journal.channel(CHANNEL) == stored
+        stored = await kept(journal, CHANNEL)
+        assert await kept(journal, CHANNEL) == stored
     assert stored == before
     assert [stored.opened, *stored.history] == entries
     assert [r.sequence for r in stored.receipts] == [0, 1]
@@ -71,16 +75,26 @@ def test_every_entry_survives_a_restart(entries: list[Entry]) -> None:
                 async with storage.open() as journal:
                     await journal.append(*entries)
                 async with storage.open() as journal:
-                    stored = await journal.channel(entries[0].channel_id)
-                assert [stored.opened, *stored.history] == entries
+                    key = entries[0].channel_id
+                    stored = await kept(journal, key)
+                    told = [one async for one in journal.orders_of(key)]
+                    told += [one async for one in journal.receipts_of(key)]
+                    told += [one async for one in journal.vouchers_of(key)]
+                at = [n for n, one in enumerate(entries) if isinstance(one, LogSettled)]
+                assert stored.opened == entries[0]
+                assert list(stored.history) == entries[at[-1] if at else 1 :]
+                for kind in (OrderKept, ReceiptKept, VoucherKept):
+                    assert [one for one in told if isinstance(one, kind)] == [
+                        one for one in entries if isinstance(one, kind)
+                    ]
 
     trio.run(round_trip)
 
 
 async def test_an_empty_journal_has_an_answer_to_every_question(storage: Storage) -> None:
     async with storage.open() as journal:
-        assert await journal.channels("seller") == []
-        assert await journal.channel(CHANNEL) is None
+        assert await kept_all(journal, "seller") == []
+        assert await kept(journal, CHANNEL) is None
         assert await journal.vouchers("buyer") == []
         assert await journal.receipt(CHANNEL, 0) is None
         assert [r async for r in journal.receipts_of(CHANNEL)] == []
@@ -94,8 +108,8 @@ async def test_channels_are_listed_by_side_and_oldest_first(storage: Storage) ->
     async with storage.open() as journal:
         for number, key in enumerate(ids):
             await journal.append(*a_whole_channel(key, role=("seller", "buyer")[number % 2]))
-        assert [c.opened.channel_id for c in await journal.channels("seller")] == ids[::2]
-        assert [c.opened.channel_id for c in await journal.channels("buyer")] == ids[1::2]
+        assert [c.opened.channel_id for c in await kept_all(journal, "seller")] == ids[::2]
+        assert [c.opened.channel_id for c in await kept_all(journal, "buyer")] == ids[1::2]
         assert [o.channel_id for o in await journal.openings("seller")] == ids[::2]
         assert [v.channel_id for v in await journal.vouchers("buyer")] == ids[1::2]
         assert {v.receipt_count for v in await journal.vouchers("seller")} == {2}
@@ -198,7 +212,7 @@ async def test_a_job_id_is_taken_once(storage: Storage) -> None:
         assert refused.value.reason is Reason.JOB_REPLAYED
         with pytest.raises(JobReplayed):
             await journal.append(order(named("other job")), order())
-        assert len((await journal.channel(CHANNEL)).orders) == 1
+        assert len((await kept(journal, CHANNEL)).orders) == 1
         # What was refused together with a known id is not known itself.
         await journal.append(order(named("other job")))
 
@@ -245,10 +259,10 @@ async def test_an_entry_that_does_not_follow_is_a_contradiction(
     """Sequences have no gaps, totals never fall, nothing comes before its cause."""
     async with storage.open() as journal:
         await journal.append(opened(), order(), receipt(0), receipt(1), voucher(1))
-        before = await journal.channel(CHANNEL)
+        before = await kept(journal, CHANNEL)
         with pytest.raises(Contradiction, match=words):
             await journal.append(ChannelStopped(channel_id=CHANNEL, detail="no"), entry)
-        assert await journal.channel(CHANNEL) == before
+        assert await kept(journal, CHANNEL) == before
         await journal.append(receipt(2), voucher(3))
 
 
@@ -281,7 +295,7 @@ async def test_opening_a_channel_twice_changes_nothing(storage: Storage) -> None
         await journal.append(opened())
         await journal.append(opened(), order())
         await journal.append(opened(), opened())
-        assert len(await journal.channels("seller")) == 1
+        assert len(await kept_all(journal, "seller")) == 1
 
 
 @pytest.mark.parametrize("change", [{"role": "buyer"}, {"chain_id": 1}, {"escrow": bytes(20)}])
@@ -315,7 +329,7 @@ async def test_a_refused_append_fails_alone(storage: Storage) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(100):
                 nursery.start_soon(append, journal, number)
-        stored = await journal.channel(CHANNEL)
+        stored = await kept(journal, CHANNEL)
     assert sum(outcomes.values()) == len(stored.orders) == 50
 
 
@@ -338,7 +352,7 @@ async def test_tasks_on_many_channels_take_turns(storage: Storage) -> None:
             for number in range(len(ids)):
                 nursery.start_soon(work, journal, number)
         for key in ids:
-            assert len((await journal.channel(key)).receipts) == 20
+            assert len((await kept(journal, key)).receipts) == 20
     assert set(finished[: len(finished) // 2]) == set(range(len(ids)))
 
 
@@ -347,12 +361,12 @@ async def test_a_cancelled_append_is_whole_or_absent(storage: Storage) -> None:
     async with storage.open() as journal:
         await journal.append(opened(), order())
         for trial in range(30):
-            count = len((await journal.channel(CHANNEL)).receipts)
+            count = len((await kept(journal, CHANNEL)).receipts)
             with trio.move_on_after(trial * 0.0002):
                 await journal.append(receipt(count), voucher(count + 1))
             # What was handed over may still be on its way; the next append comes after it.
             await journal.append(ChannelStopped(channel_id=CHANNEL, detail="barrier"))
-            stored = await journal.channel(CHANNEL)
+            stored = await kept(journal, CHANNEL)
             assert len(stored.receipts) in (count, count + 1)
             assert stored.receipts == () or stored.voucher.receipt_count == len(stored.receipts)
 
@@ -360,7 +374,7 @@ async def test_a_cancelled_append_is_whole_or_absent(storage: Storage) -> None:
 async def test_a_closed_journal_takes_and_tells_nothing(storage: Storage) -> None:
     async with storage.open() as journal:
         await journal.append(opened())
-    for question in (journal.append(order()), journal.channel(CHANNEL), journal.channels("seller")):
+    for question in (journal.append(order()), kept(journal, CHANNEL), kept_all(journal, "seller")):
         with pytest.raises(JournalFailed, match="closed"):
             await question
 
@@ -371,7 +385,7 @@ async def test_what_waits_when_the_journal_is_closed_is_written(storage: Storage
         nursery.start_soon(journal.append, order())
         await trio.testing.wait_all_tasks_blocked()
     async with storage.open() as journal:
-        assert len((await journal.channel(CHANNEL)).orders) == 1
+        assert len((await kept(journal, CHANNEL)).orders) == 1
 
 
 async def test_the_callers_error_leaves_the_journal_as_itself(storage: Storage) -> None:

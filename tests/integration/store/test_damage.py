@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.store.entries import KEY, a_whole_channel, named, opened, receipt
+from tests.integration.store.kept import kept, kept_all
 
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.errors import UserError
@@ -31,11 +32,11 @@ async def contents(journal: SqliteJournal) -> list[object]:
     """Everything the journal says, by every way of asking."""
     told: list[object] = []
     for role in ROLES:
-        channels = await journal.channels(role)
+        channels = await kept_all(journal, role)
         told += [*channels, await journal.vouchers(role)]
         for channel in channels:
             key = channel.opened.channel_id
-            told.append(await journal.channel(key))
+            told.append(await kept(journal, key))
             told.append([entry async for entry in journal.to_replay(key)])
             told += [await journal.receipt(key, entry.sequence) for entry in channel.receipts]
             told.append([entry async for entry in journal.orders_of(key)])
@@ -196,7 +197,7 @@ async def test_damage_found_while_reading_ends_the_writing_too(path: Path) -> No
     connection.close()
     async with open_journal(path, KEY) as journal:
         with pytest.raises(JournalCorrupt, match="restore the newest backup"):
-            await journal.channels("seller")
+            await kept_all(journal, "seller")
         with pytest.raises(JournalCorrupt):
             await journal.append(opened(named("new"), signer=bytes(20)))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from tests.integration.store.entries import CHANNEL, KEY
+from tests.integration.store.kept import kept
 
 from rowen.store.journal import open_journal
 
@@ -22,6 +23,7 @@ from pathlib import Path
 from rowen.store.base import JournalFailed
 from rowen.store.journal import open_journal
 from tests.integration.store.entries import CHANNEL, KEY, opened, order, receipt, voucher
+from tests.integration.store.kept import kept
 
 async def main(path, limit):
     async with open_journal(path, KEY) as journal:
@@ -43,7 +45,7 @@ async def main(path, limit):
         except JournalFailed as failure:
             print("still", failure, flush=True)
         try:
-            await journal.channel(CHANNEL)
+            await kept(journal, CHANNEL)
         except JournalFailed as failure:
             print("nor", failure, flush=True)
 
@@ -68,7 +70,7 @@ def start_writer(path: Path, limit: int = 0, *wrapper: str) -> subprocess.Popen[
 async def recovered(path: Path) -> int:
     """Receipts after a restart; each with its voucher, and the journal takes more."""
     async with open_journal(path, KEY) as journal:
-        stored = await journal.channel(CHANNEL)
+        stored = await kept(journal, CHANNEL)
         if stored is None:
             return 0
         count = len(stored.receipts)

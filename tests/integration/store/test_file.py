@@ -23,6 +23,7 @@ from tests.integration.store.entries import (
     settled,
     voucher,
 )
+from tests.integration.store.kept import kept
 
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.errors import UserError
@@ -130,10 +131,10 @@ async def test_a_journal_of_the_first_version_is_still_read(tmp_path: Path) -> N
     path = tmp_path / "journal.db"
     shutil.copy(Path(__file__).parent / "version1.journal", path)
     async with open_journal(path, KEY) as journal:
-        stored = await journal.channel(CHANNEL)
+        stored = await kept(journal, CHANNEL)
         assert [stored.opened, *stored.history] == a_whole_channel()
-        (kept,) = await journal.transactions(1, Attempt, Outcome).pending(bytes(20))
-        assert (kept.intent, kept.nonce, kept.raw) == ("lock-1", 7, b"\x02raw")
+        (found,) = await journal.transactions(1, Attempt, Outcome).pending(bytes(20))
+        assert (found.intent, found.nonce, found.raw) == ("lock-1", 7, b"\x02raw")
         # And it takes what that version did not know.
         await journal.append(settled(2))
 
@@ -143,14 +144,11 @@ async def test_a_journal_of_the_second_version_is_still_read(tmp_path: Path) -> 
     path = tmp_path / "journal.db"
     shutil.copy(Path(__file__).parent / "version2.journal", path)
     async with open_journal(path, KEY) as journal:
-        stored = await journal.channel(CHANNEL)
-        assert [stored.opened, *stored.history] == [
-            opened(),
-            order(),
-            receipt(),
-            voucher(),
-            settled(),
-        ]
+        stored = await kept(journal, CHANNEL)
+        assert [stored.opened, *stored.history] == [opened(), settled()]
+        assert [one async for one in journal.orders_of(CHANNEL)] == [order()]
+        assert [one async for one in journal.receipts_of(CHANNEL)] == [receipt()]
+        assert [one async for one in journal.vouchers_of(CHANNEL)] == [voucher()]
 
 
 # --- secrets --------------------------------------------------------------------------------
@@ -164,7 +162,7 @@ async def test_no_prompt_or_answer_reaches_the_disk_in_the_clear(path: Path) -> 
         await journal.append(opened(), order(input=CANARY.encode()))
         await journal.append(receipt(text=CANARY), voucher())
         await journal.append(receipt(1, text=CANARY, detail=CANARY, finish="failed"))
-        stored = await journal.channel(CHANNEL)
+        stored = await kept(journal, CHANNEL)
         assert stored.receipts[1].detail == CANARY
         assert path.with_name("journal.db-wal").stat().st_size > 0
         files = list(path.parent.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 import trio.testing
+from tests.integration.store.kept import kept, kept_all
 
 from rowen.store.base import ChannelOpened, ChannelStopped, JournalCorrupt, JournalFailed
 from rowen.testing.store import FakeDisk, open_fake_journal
@@ -29,9 +30,9 @@ async def test_the_nth_commit_fails_and_so_does_everything_after_it() -> None:
             with pytest.raises(JournalFailed, match="no space left"):
                 await journal.append(STOPPED)
         with pytest.raises(JournalFailed):
-            await journal.channels("buyer")
+            await kept_all(journal, "buyer")
     async with open_fake_journal(disk) as journal:
-        assert (await journal.channel(bytes(32))).history == ()
+        assert (await kept(journal, bytes(32))).history == ()
         await journal.append(STOPPED)
 
 
@@ -44,7 +45,7 @@ async def test_a_torn_commit_is_reported_and_kept() -> None:
         with pytest.raises(JournalFailed):
             await journal.append(STOPPED)
     async with open_fake_journal(disk) as journal:
-        assert (await journal.channel(bytes(32))).stopped == "enough"
+        assert (await kept(journal, bytes(32))).stopped == "enough"
 
 
 async def test_a_crash_loses_what_was_not_committed() -> None:
@@ -61,7 +62,7 @@ async def test_a_crash_loses_what_was_not_committed() -> None:
         await trio.testing.wait_all_tasks_blocked()
         disk.crash()
     async with open_fake_journal(disk) as journal:
-        assert (await journal.channel(bytes(32))).history == ()
+        assert (await kept(journal, bytes(32))).history == ()
 
 
 async def test_a_corrupt_channel_cannot_be_read_and_ends_the_journal() -> None:
@@ -70,6 +71,6 @@ async def test_a_corrupt_channel_cannot_be_read_and_ends_the_journal() -> None:
         await journal.append(OPENED)
         disk.corrupt.add(bytes(32))
         with pytest.raises(JournalCorrupt, match="channels"):
-            await journal.channels("buyer")
+            await kept_all(journal, "buyer")
         with pytest.raises(JournalFailed):
             await journal.append(STOPPED)
