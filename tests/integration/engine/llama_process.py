@@ -13,7 +13,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "0")
 import xllamacpp
 
 
-def serve(model_file: str, host: str, port: int, context_units: int) -> xllamacpp.Server:
+def serve(
+    model_file: str, host: str, port: int, context_units: int, *, embeds: bool = False
+) -> xllamacpp.Server:
     """Starts a server with two places of this context each, in threads of this process."""
     params = xllamacpp.CommonParams()
     params.model.path = model_file
@@ -23,10 +25,10 @@ def serve(model_file: str, host: str, port: int, context_units: int) -> xllamacp
     params.n_parallel = 2
     params.n_ctx = 2 * context_units
     params.n_batch = params.n_ubatch = 32
-    if "embed" in rest:
+    if embeds:
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
-        params.n_batch = params.n_ubatch = int(rest[0])
+        params.n_batch = params.n_ubatch = context_units
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     params.fit_params = False
     params.prefill_assistant = False
@@ -38,7 +40,8 @@ def serve(model_file: str, host: str, port: int, context_units: int) -> xllamacp
 
 def main() -> None:
     model_file, host, port, *rest = sys.argv[1:]
-    server = serve(model_file, host, int(port), int(rest[0] if rest else 512))
+    context_units = int(rest[0] if rest else 512)
+    server = serve(model_file, host, int(port), context_units, embeds="embed" in rest)
     sys.stdout.write(f"listening at {server.listening_address}\n")
     sys.stdout.flush()
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
