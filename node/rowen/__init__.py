@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rowen.client.sdk import AsyncClient, Client
 
+if not __debug__:
+    # A broken rule of ours must end the node with its traceback, not go on to sign something.
+    raise ImportError(
+        "rowen checks itself with assertions: run Python without -O, and unset PYTHONOPTIMIZE"
+    )
+
 __version__ = "0.1.0.dev0"
 __all__ = ["AsyncClient", "Client", "__version__"]
 

@@ -29,6 +29,14 @@ def test_help_imports_nothing_slow() -> None:
         assert command in out
 
 
+def test_python_without_assertions_is_refused() -> None:
+    """P18: they stay on."""
+    command = [sys.executable, "-O", "-c", "import rowen.protocol.ids"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "run Python without -O" in done.stderr
+
+
 def test_version_imports_nothing_slow() -> None:
     code, modules, _ = modules_after("version", "--json")
     assert code == "0"
