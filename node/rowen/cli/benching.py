@@ -44,6 +44,7 @@ from rowen.provider.measurement import (
     quality_loss,
     recall_all,
     reference_of,
+    require_writable,
 )
 from rowen.provider.stock import Ware
 
@@ -60,6 +61,7 @@ def bench_all(
     """Measures every variant, one after the other."""
     config = load_config(home.config, flags=flags)
     costs_of(config)
+    require_writable(home.measurements)
     screen = console(stderr=True)
 
     async def work() -> int:

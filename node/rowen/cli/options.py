@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -38,8 +39,25 @@ Sets = Annotated[
 
 
 def home_of(path: Path | None) -> Home:
-    """The home that was named, or the default one."""
-    return Home(path.expanduser().absolute()) if path is not None else Home.default()
+    """The home that was named, or the default one; it need not exist.
+
+    Raises:
+        UserError: It is there, and this user may not look into it.
+    """
+    home = Home(path.expanduser().absolute()) if path is not None else Home.default()
+    try:
+        home.path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return home
+    except OSError as error:
+        raise UserError(f"{home.path} cannot be looked at: {error.strerror}") from error
+    # Everything below would fail, each file in its own words.
+    if not os.access(home.path, os.R_OK | os.X_OK):
+        raise UserError(
+            f"{home.path} is closed to this user: run the command as the user of the node, or name "
+            "--home"
+        )
+    return home
 
 
 def node_of(path: Path | None, flags: Sequence[str] = ()) -> Home:

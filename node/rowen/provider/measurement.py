@@ -243,6 +243,20 @@ def keep(directory: Path, measurement: Measurement) -> Path:
     return file
 
 
+def require_writable(directory: Path) -> None:
+    """Whether a measurement can be kept; to be asked before minutes are spent on one.
+
+    Raises:
+        UserError: It cannot.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written: {error.strerror}") from error
+
+
 def recall(directory: Path, variant: bytes) -> Measurement | None:
     """What was measured of a variant; None when nothing was, or by another version.
 

@@ -1,8 +1,16 @@
 """What goes wrong first on a new machine: each says what to do, and exits as documented."""
 
+import ctypes
+import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from tests.integration.cli.command import Done, rowen
@@ -88,3 +96,43 @@ def test_a_node_that_looks_too_rarely_for_its_escrow_does_not_start(made: Path) 
     done = rowen(made, "serve", "--json", ROWEN_PROVIDER_CLAIM_INTERVAL_S=901)
     assert done.code == 2
     assert "set it to 900 s or less" in done.error()["message"]
+
+
+@contextmanager
+def as_anybody() -> Iterator[None]:
+    """Programs that are started obey the permissions of files, also when root runs the tests."""
+    if os.geteuid():
+        yield
+        return
+    # prctl(2), capabilities(7): without these two, root may enter only what its modes allow.
+    drop, dac_override, dac_read_search = 24, 1, 2
+    prctl = ctypes.CDLL(None).prctl
+
+    def obey() -> None:
+        for capability in (dac_override, dac_read_search):
+            assert prctl(drop, capability, 0, 0, 0) == 0
+
+    with patch.object(subprocess, "run", partial(subprocess.run, preexec_fn=obey)):
+        yield
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("init", "--yes"), ("serve",), ("status",), ("pause",), ("doctor",), ("keys", "list"),
+        ("config", "show"), ("earnings",), ("channel", "list"), ("support-bundle", "support.tgz"),
+    ],
+)  # fmt: skip
+def test_a_home_that_is_closed_to_this_user_is_told(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """By every command in the same words, and not by the file that it happens to need first."""
+    if os.geteuid() == 0 and sys.platform != "linux":
+        pytest.skip("root enters everything here")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o000)
+    try:
+        with as_anybody():
+            refused(rowen(home, *command, "--json"), 2, str(home), "closed to this user")
+    finally:
+        home.chmod(0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rowen.provider.measurement import (
     recall,
     recall_all,
     reference_of,
+    require_writable,
     weights_of,
     with_stated_watts,
 )
@@ -172,3 +174,22 @@ def test_a_claim_is_what_was_measured_rounded_against_its_provider() -> None:
 def test_what_was_not_measured_is_not_claimed() -> None:
     (alone,) = claim_of(replace(MEASURED, runs=(run(1, 1, None),), energy_source="none")).runs
     assert (alone.input_j_per_m, alone.output_j_per_m) == (None, None)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    """Also one that is there and full; nothing is left behind where it can be."""
+    place = tmp_path / "measurements"
+    require_writable(place)
+    assert list(place.iterdir()) == []
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot be written: File too large"):
+            require_writable(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="cannot be written"):
+        require_writable(tmp_path / "file")
