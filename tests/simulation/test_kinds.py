@@ -13,6 +13,7 @@ from rowen.protocol import messages
 from rowen.protocol.errors import Reason, Unavailable, UserError
 from rowen.protocol.jobs import CompletionInput, EmbeddingsInput, Finish, Kind
 from rowen.protocol.statements import Status
+from rowen.provider.settings import ProviderSettings
 from rowen.testing.engine import (
     SCRIPTED,
     VECTOR_NUMBERS,
@@ -20,7 +21,7 @@ from rowen.testing.engine import (
     scripted_vector,
     seeded_answer,
 )
-from rowen.testing.simulator import simulate
+from rowen.testing.simulator import CONFIRMATIONS, simulate
 
 PROMPT = "Rowen is"
 
@@ -145,6 +146,35 @@ async def test_a_list_that_one_provider_began_is_ended_by_the_next(
         assert told == EXPECTED
         assert len(answer.parts) == 2
         assert answer.parts[1].output_units == (len(TEXTS) - 3) * VECTOR_NUMBERS
+
+
+async def test_a_provider_that_dies_in_a_list_is_paid_for_what_it_answered(
+    autojump_clock: MockClock,
+) -> None:
+    """P7: its receipts from before the crash stand, input and all; the rest is free."""
+    async with simulate(1) as world:
+        engine = ScriptedEngine(info=VECTORS, delay_s=0.2)
+        provider = await world.add_provider(
+            engine, ProviderSettings(credit=40, confirmations=CONFIRMATIONS)
+        )
+        client = await world.add_client()
+        assert client.client is not None
+        async with client.client.embed(TEXTS, model=SCRIPTED.model, max_cost=1_500) as answer:
+            for _ in range(6):
+                await anext(answer)
+            await provider.kill()
+            with pytest.raises(Unavailable):
+                await answer.read()
+        await provider.start()
+        await client.client.settle_open_jobs()
+        await trio.sleep(1)
+        assert provider.node is not None
+        (seller,) = provider.node.books.accounts.values()
+        (buyer,) = client.client._accounts.values()
+        assert seller.state.paid == seller.state.issued == buyer.state.log
+        assert 0 < answer.cost <= buyer.state.log.total
+        assert not seller.state.jobs
+        assert not buyer.state.jobs
 
 
 async def test_a_list_cut_short_costs_what_of_it_was_answered(autojump_clock: MockClock) -> None:

@@ -113,8 +113,9 @@ def _print_quote(screen: Console, document: QuoteDocument) -> None:
         claimed = ("tokens/s", "first", "J/1k", "claimed")
         screen.print(table((*header, *claimed), rows, right="lllrrrrrrrr"))
         screen.print(
-            "prices per million tokens; request is for each job; speed, time to first token and "
-            "joules for 1,000 tokens of a job alone are the provider's claims of that day",
+            "prices per million tokens, output of vectors per million numbers; request is for each "
+            "job; speed, time to first token and joules for 1,000 tokens of a job alone are the "
+            "provider's claims of that day",
             style="dim",
         )
     for rejected in document.rejected:

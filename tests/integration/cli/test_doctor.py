@@ -188,6 +188,7 @@ def test_trouble_with_its_files_has_its_code(
         ({"ROWEN_PROVIDER_LISTEN": "/dns/nowhere"}, "address-wrong"),
         ({"ROWEN_WATCH_LISTEN": "0.0.0.0:4138"}, "address-wrong"),
         ({"ROWEN_PROVIDER_MODEL": "gpt-9"}, "model-missing"),
+        ({"ROWEN_EMBEDDINGS_MODEL": "gpt-9"}, "model-missing"),
         ({"ROWEN_WATCH_DISK_FREE_MB": 10**9}, "disk-low"),
         ({"ROWEN_WATCH_GAS_CLAIMS": 10**9}, "gas-low"),
         ({"ROWEN_PROVIDER_PRICE_HOURS": "at night"}, "price-invalid"),

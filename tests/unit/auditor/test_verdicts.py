@@ -42,6 +42,10 @@ from rowen.protocol.evidence import (
     encode_checksum,
 )
 from rowen.protocol.ids import keccak
+from rowen.protocol.jobs import Finish
+from rowen.protocol.seller_events import EngineFinished, EngineSaid
+from rowen.protocol.statements import Receipt
+from rowen.protocol.vectors import vector_text
 
 
 @pytest.fixture
@@ -69,6 +73,23 @@ def test_a_verdict_counts_and_adds_up(bundle: Path) -> None:
     assert figures.acknowledged_total == figures.claimed_total + figures.unclaimed_total
     assert 0 < figures.unclaimed_total < figures.claimed_total
     assert figures.unclaimable_total == 0
+
+
+def test_a_list_whose_input_is_billed_as_it_is_answered_is_verified(tmp_path: Path) -> None:
+    """Of which kind a job is, an auditor does not know: input may rise, and never falls."""
+    market = Market()
+    ann = market.open("ann")
+    job = ann.order(input_units=0).job_id
+    for units in (5, 1, 7):
+        ann.happens(EngineSaid(job, vector_text([1.0, 2.0]), 2, units))
+        ann.pay()
+    ann.happens(EngineFinished(job, Finish.STOP, 0))
+    ann.pay()
+    market.claim(ann)
+    inputs = [Receipt.decode(kept.receipt.words).input_units for kept in ann.receipts]
+    assert len(inputs) > 1
+    assert (inputs, inputs[-1]) == (sorted(inputs), 13)
+    assert judge(write(market, tmp_path / "bundle")).status is Status.VERIFIED
 
 
 def test_a_voucher_above_its_lock_is_counted_as_unclaimable(tmp_path: Path) -> None:

@@ -79,19 +79,20 @@ async def opened_key(home: Home, password: str | None) -> Key | None:
 
 
 async def model_findings(home: Home, config: Config) -> AsyncIterator[DoctorFinding]:
-    """The embedded engine's model, if there is one: there, and whole to the last byte."""
-    if not config.provider.model:
-        return
-    try:
-        model = entry(config.provider.model)
-        file: Path = locate(config.provider.model, home.models)
-    except UserError as error:
-        yield finding("model-missing", str(error))
-        return
-    try:
-        await verify(file, model.weights_digest)
-    except UserError as error:
-        yield finding("model-damaged", str(error))
+    """The models of embedded engines, if there are some: there, and whole to the last byte."""
+    for name in dict.fromkeys((config.provider.model, config.embeddings.model)):
+        if not name:
+            continue
+        try:
+            model = entry(name)
+            file: Path = locate(name, home.models)
+        except UserError as error:
+            yield finding("model-missing", str(error))
+            continue
+        try:
+            await verify(file, model.weights_digest)
+        except UserError as error:
+            yield finding("model-damaged", str(error))
 
 
 async def price_findings(home: Home, config: Config) -> AsyncIterator[DoctorFinding]:
