@@ -18,6 +18,7 @@ from rowen.testing.engine import (
     SCRIPTED,
     VECTOR_NUMBERS,
     ScriptedEngine,
+    scripted_page,
     scripted_vector,
     seeded_answer,
 )
@@ -238,3 +239,37 @@ async def test_vectors_that_were_not_paid_for_come_again(autojump_clock: MockClo
             assert (again.at, answered >= 1) == (0, True)
             assert (receipt.status, receipt.input_units) == (Status.CANCELLED, 3 * answered)
             await hand.say(messages.Pay(hand.voucher()))
+
+
+READER = replace(SCRIPTED, kinds=(Kind.OCR,), item_units_max=200)
+PAGES = [b"picture %d" % n for n in range(9)]
+
+
+async def test_pages_are_read_and_counted_in_characters(autojump_clock: MockClock) -> None:
+    """Also those that take more than a byte, and by two providers when one dies."""
+    async with simulate(1) as world:
+        providers = [
+            await world.add_provider(ScriptedEngine(info=READER, delay_s=0.2)) for _ in range(2)
+        ]
+        client = await world.add_client()
+        assert client.client is not None
+        async with client.client.ocr(PAGES, model=SCRIPTED.model, max_cost=5_000) as answer:
+            told = [await anext(answer) for _ in range(3)]
+            first = answer.parts[0].provider
+            await next(p for p in providers if p.key.address == first).kill()
+            told += await answer.read()
+        assert told == [scripted_page(page) for page in PAGES]
+        rest = sum(len(scripted_page(page)) + 1 for page in PAGES[3:])
+        last = answer.parts[1]
+        assert (last.input_units, last.output_units) == (6, rest)
+        assert answer.receipt is not None
+        assert answer.receipt.output_units == rest
+
+
+async def test_pages_that_fit_no_message_are_not_ordered(autojump_clock: MockClock) -> None:
+    async with simulate(1) as world:
+        client = await world.add_client()
+        assert client.client is not None
+        for pages in ([], [b"x"] * 65, [b"x" * 500_000] * 2):
+            with pytest.raises(UserError, match="send fewer at a time, or smaller ones"):
+                client.client.ocr(pages, model=SCRIPTED.model, max_cost=1_500)

@@ -191,5 +191,19 @@ class EmbedDocument(Document, frozen=True):
     attempts: list[Turned]
 
 
+class OcrDocument(Document, frozen=True):
+    """``rowen ocr``: the text of each page, in their order; see ``EmbedDocument`` for the rest."""
+
+    finish: Literal["stop", "length", "cancelled", "preempted", "failed"]
+    model: str
+    pages: list[str]
+    input_units: Count
+    output_units: Count
+    cost: Amount
+    elapsed_ms: Count
+    parts: list[PartEntry]
+    attempts: list[Turned]
+
+
 RunLine = TextLine | ResultLine
 """``rowen run --json`` prints one of these a line; the last is the result, or an error."""

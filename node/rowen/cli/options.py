@@ -14,6 +14,7 @@ from rowen.home import Home
 from rowen.protocol.errors import UserError
 
 MODEL = "smollm2-135m-instruct"
+OCR_MODEL = "pp-ocrv6-small"
 """What is asked for unless another model is named: the default model, as offers call it."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

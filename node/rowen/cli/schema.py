@@ -51,6 +51,7 @@ SCHEMAS: dict[str, Any] = {
     "quote": buying.QuoteDocument,
     "run": buying.RunLine,
     "embed": buying.EmbedDocument,
+    "ocr": buying.OcrDocument,
     "audit-export": d.ExportDocument,
     "audit-verify": d.VerdictDocument,
     "audit-report": c.ReportDocument,

@@ -24,6 +24,7 @@ from rowen.protocol.jobs import (
     JobInput,
     Kind,
     Message,
+    OcrInput,
     kind_of,
 )
 from rowen.protocol.messages import Signed, encode_input
@@ -443,6 +444,8 @@ def _continued(job_input: JobInput, text: str) -> JobInput:
     if isinstance(job_input, EmbeddingsInput):
         answered = text.count(ITEM_ENDS[Kind.EMBEDDINGS])
         return replace(job_input, texts=job_input.texts[answered:])
+    if isinstance(job_input, OcrInput):
+        return replace(job_input, pages=job_input.pages[text.count(ITEM_ENDS[Kind.OCR]) :])
     turns = job_input.messages
     if turns[-1].role == "assistant":
         return replace(

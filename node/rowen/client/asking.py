@@ -15,13 +15,16 @@ from rowen.protocol.jobs import (
     JobInput,
     Kind,
     Message,
+    OcrInput,
 )
-from rowen.protocol.messages import decode_input, encode_input
+from rowen.protocol.messages import INPUT_BYTES_MAX, decode_input, encode_input
 from rowen.protocol.units import ITEM_ENDS
 from rowen.protocol.vectors import Vector, read_vector
 from rowen_scheduler.selection import Preferences, Sort
 
 UNITS_MAX = 2**32 - 1
+PAGES_BYTES_MAX = INPUT_BYTES_MAX - 1_000
+"""What fits one message beside lengths and names."""
 
 
 class Asking:
@@ -167,6 +170,53 @@ class Asking:
         request = _request(EmbeddingsInput(asked), preferences, max_cost, UNITS_MAX)
         ending = ITEM_ENDS[Kind.EMBEDDINGS]
         return ItemsAnswer(self.answer(request), ending, _same_length(), len(asked))
+
+    def ocr(
+        self,
+        pages: Iterable[bytes],
+        *,
+        model: str,
+        max_cost: int,
+        price_input_max: int | None = None,
+        price_output_max: int | None = None,
+        providers: Iterable[bytes] = (),
+        sort: Sort = Sort.PRICE,
+    ) -> ItemsAnswer[str]:
+        """Has pages read; iterate inside ``async with``, or ``read`` them all.
+
+        Args:
+            pages: Pictures, PNG or JPEG, at most 64 and a megabyte together.
+            model: As for ``chat``, and so are the others.
+            max_cost: For all of them, token units.
+            price_input_max: Cap on the price per million pages.
+            price_output_max: Cap on the price per million characters.
+            providers: Addresses to choose from; empty for all.
+            sort: What counts most in choosing.
+
+        Raises:
+            UserError: The request itself is malformed.
+        """
+        asked = tuple(pages)
+        size = sum(map(len, asked))
+        if not 1 <= len(asked) <= ITEMS_MAX or size > PAGES_BYTES_MAX:
+            raise UserError(
+                f"{len(asked)} pages of {size:,} bytes together: a request takes 1 to {ITEMS_MAX}, "
+                f"and {PAGES_BYTES_MAX:,} bytes; send fewer at a time, or smaller ones"
+            )
+        preferences = Preferences(
+            model=model,
+            kind=Kind.OCR,
+            price_input_max=price_input_max,
+            price_output_max=price_output_max,
+            only=frozenset(providers),
+            sort=sort,
+        )
+        request = _request(OcrInput(asked), preferences, max_cost, UNITS_MAX)
+        return ItemsAnswer(self.answer(request), ITEM_ENDS[Kind.OCR], _text_of_page, len(asked))
+
+
+def _text_of_page(text: str) -> str:
+    return text
 
 
 def _same_length() -> Callable[[str], Vector]:

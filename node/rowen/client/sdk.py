@@ -209,6 +209,35 @@ class AsyncClient:
             sort=_sort(sort),
         )
 
+    def ocr(
+        self,
+        pages: Iterable[bytes],
+        *,
+        model: str,
+        max_cost: str | None = None,
+        providers: Iterable[str] = (),
+        sort: str = "price",
+    ) -> ItemsAnswer[str]:
+        """Has pictures of pages read; iterate inside ``async with``, or ``read`` them all.
+
+        Args:
+            pages: PNG or JPEG, at most 64 and a megabyte together.
+            model: As for ``chat``.
+            max_cost: For all of them, in US dollars such as "0.01".
+            providers: Multiaddresses or 0x addresses to choose from; all known by default.
+            sort: As for ``chat``.
+
+        Raises:
+            UserError: The request is malformed, or this is outside ``async with``.
+        """
+        return self._core.ocr(
+            pages,
+            model=model,
+            max_cost=self._cost(max_cost),
+            providers=[provider_of(provider) for provider in providers],
+            sort=_sort(sort),
+        )
+
     def _cost(self, max_cost: str | None) -> int:
         if max_cost is not None:
             return parse_usd(max_cost)
@@ -277,6 +306,14 @@ class Client:
 
         async def start() -> ItemsAnswer[Vector]:
             return self._async.embed(texts, model=model, **options)
+
+        return SyncItemsAnswer(self._call(start), self._call)
+
+    def ocr(self, pages: Iterable[bytes], *, model: str, **options: Any) -> SyncItemsAnswer[str]:
+        """Has pictures of pages read. See ``AsyncClient.ocr``."""
+
+        async def start() -> ItemsAnswer[str]:
+            return self._async.ocr(pages, model=model, **options)
 
         return SyncItemsAnswer(self._call(start), self._call)
 

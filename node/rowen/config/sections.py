@@ -134,6 +134,23 @@ class EmbeddingsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OcrConfig:
+    """``[ocr]``: text of pages, read on one core of the processor; needs the extra ``ocr``.
+
+    Attributes:
+        enabled: Whether it is sold.
+        price_page: For each page.
+        price_output: For a million characters.
+        price_request: For each job.
+    """
+
+    enabled: bool = False
+    price_page: Usd = Usd(units=_CENT // 10)
+    price_output: Usd = Usd(units=0 * _CENT)
+    price_request: Usd = Usd(units=0 * _CENT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostsConfig:
     """``[costs]``: what selling costs its owner, in US dollars. 0 says that it is not known.
 
@@ -307,6 +324,7 @@ class Config:
         chain: See ``ChainConfig``.
         provider: See ``ProviderConfig``.
         embeddings: See ``EmbeddingsConfig``.
+        ocr: See ``OcrConfig``.
         costs: See ``CostsConfig``.
         client: See ``ClientConfig``.
         watch: See ``WatchConfig``.
@@ -319,6 +337,7 @@ class Config:
     chain: ChainConfig = ChainConfig()
     provider: ProviderConfig = ProviderConfig()
     embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    ocr: OcrConfig = OcrConfig()
     costs: CostsConfig = CostsConfig()
     client: ClientConfig = ClientConfig()
     watch: WatchConfig = WatchConfig()
@@ -331,6 +350,7 @@ SECTIONS: Final[Mapping[str, type[Any]]] = {
     "chain": ChainConfig,
     "provider": ProviderConfig,
     "embeddings": EmbeddingsConfig,
+    "ocr": OcrConfig,
     "costs": CostsConfig,
     "client": ClientConfig,
     "watch": WatchConfig,

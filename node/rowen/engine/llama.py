@@ -42,7 +42,16 @@ from rowen.engine.scoring import Scores, read_score, score_request
 from rowen.engine.slots import Slots
 from rowen.home import scratch
 from rowen.protocol.errors import RowenError, Unavailable, UserError
-from rowen.protocol.jobs import CompletionInput, EmbeddingsInput, JobInput, Kind, TextInput, kind_of
+from rowen.protocol.jobs import (
+    CompletionInput,
+    EmbeddingsInput,
+    JobInput,
+    Kind,
+    ModelInput,
+    OcrInput,
+    TextInput,
+    kind_of,
+)
 
 # How long leaving a generation waits for its thread: one prefill batch of a slow model.
 CANCEL_S_MAX = 10.0
@@ -165,7 +174,7 @@ class LlamaEngine:
 
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt as the engine will render it, without generating."""
-        self._check(job)
+        job = self._check(job)
         if isinstance(job, EmbeddingsInput):
             counts = [len(await self._tokens(text)) for text in job.texts]
             return sum_fitting(counts, self._info.context_units)
@@ -183,7 +192,7 @@ class LlamaEngine:
         """Starts the job; leaving the context frees its slot."""
         if output_units_max < 1:
             raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
-        self._check(job)
+        job = self._check(job)
         if isinstance(job, EmbeddingsInput):
             holder = object()
             await self._limiter.acquire_on_behalf_of(holder)
@@ -270,9 +279,10 @@ class LlamaEngine:
             raise Unavailable(f"the engine failed: {error}") from error
         return b"".join(answers)
 
-    def _check(self, job: JobInput) -> None:
-        if kind_of(job) not in self._info.kinds:
+    def _check(self, job: JobInput) -> ModelInput:
+        if kind_of(job) not in self._info.kinds or isinstance(job, OcrInput):
             raise UserError(f"this engine is not asked for {kind_of(job)}: it does not do that")
+        return job
 
     async def measure_vectors(self) -> None:
         """Learns from one how long they are."""

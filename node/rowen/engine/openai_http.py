@@ -38,6 +38,8 @@ from rowen.protocol.jobs import (
     CompletionInput,
     EmbeddingsInput,
     JobInput,
+    ModelInput,
+    OcrInput,
     TextInput,
     kind_of,
 )
@@ -97,7 +99,7 @@ class HttpEngine:
 
     async def count_input(self, job: JobInput, *, tenant: bytes = b"") -> int:
         """Tokens of the prompt, in the way the dialect knows."""
-        self._check(job)
+        job = self._check(job)
         if isinstance(job, EmbeddingsInput):
             if self._dialect.counting is not Counting.TEMPLATE:
                 # Each text's count comes with its vector.
@@ -130,7 +132,7 @@ class HttpEngine:
         """Starts the job; leaving the context closes its connection."""
         if output_units_max < 1:
             raise UserError(f"a job must allow at least 1 output token, not {output_units_max}")
-        self._check(job)
+        job = self._check(job)
         holder = object()
         await self._places.acquire_on_behalf_of(holder)
         try:
@@ -205,15 +207,16 @@ class HttpEngine:
             self._client, asleep, self._served, timeout_s=CONTROL_S
         )
 
-    def _check(self, job: JobInput) -> None:
+    def _check(self, job: JobInput) -> ModelInput:
         if not self.is_awake:
             raise Unavailable("the engine has given its memory back")
-        if kind_of(job) not in self._info.kinds:
+        if kind_of(job) not in self._info.kinds or isinstance(job, OcrInput):
             raise UserError(f"this engine is not asked for {kind_of(job)}: it does not do that")
         if isinstance(job, ChatInput) and job.messages[0].role == "assistant":
             raise UserError("a conversation cannot begin with the assistant's answer")
         if _is_continued(job) and self._dialect.continuation is None:
             raise UserError("this engine cannot continue an answer begun elsewhere")
+        return job
 
     async def _embed(self, text: str) -> Piece:
         question = embedding_request(text, self._served)

@@ -15,6 +15,7 @@ MESSAGES_MAX = 256
 CONTENT_BYTES_MAX = 512 * 1024
 STOP_MAX = 8
 ITEMS_MAX = 64
+PAGE_BYTES_MAX = 1_000_000
 
 Role = Literal["system", "user", "assistant"]
 
@@ -28,12 +29,20 @@ Stops = Annotated[
 ]
 
 
+# A white point.
+BLANK_PAGE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63f8ffff3f0005fe02fe0def46b80000000049454e44ae426082"
+)
+
+
 class Kind(StrEnum):
     """What kind of work a job is; the encoded input says it in ``t``."""
 
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDINGS = "embeddings"
+    OCR = "ocr"
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,10 +111,29 @@ class EmbeddingsInput(
     ]
 
 
+class OcrInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="t", tag="ocr"):
+    """Pictures of pages to read, in their order.
+
+    The output has the text of each page, its lines parted by line feeds, and a form feed after
+    each page, which counts as a character.
+
+    Attributes:
+        pages: PNG or JPEG, 1 to 64. All of them fit one message.
+    """
+
+    pages: Annotated[
+        tuple[Annotated[bytes, msgspec.Meta(min_length=1, max_length=PAGE_BYTES_MAX)], ...],
+        msgspec.Meta(min_length=1, max_length=ITEMS_MAX),
+    ]
+
+
 TextInput = ChatInput | CompletionInput
 """What is answered by text that the model writes."""
 
-JobInput = TextInput | EmbeddingsInput
+ModelInput = TextInput | EmbeddingsInput
+"""What a language model does."""
+
+JobInput = ModelInput | OcrInput
 
 
 def trial_of(kind: str) -> JobInput:
@@ -115,6 +143,8 @@ def trial_of(kind: str) -> JobInput:
             return CompletionInput("Ready?")
         case Kind.EMBEDDINGS:
             return EmbeddingsInput(("Ready?",))
+        case Kind.OCR:
+            return OcrInput((BLANK_PAGE,))
         case _:
             return ChatInput((Message("user", "Ready?"),))
 

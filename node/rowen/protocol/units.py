@@ -14,7 +14,14 @@ from typing import Final
 import msgspec
 
 from rowen.protocol.errors import PeerError
-from rowen.protocol.jobs import ChatInput, CompletionInput, EmbeddingsInput, JobInput, Kind
+from rowen.protocol.jobs import (
+    ChatInput,
+    CompletionInput,
+    EmbeddingsInput,
+    JobInput,
+    Kind,
+    OcrInput,
+)
 
 # Tokens a chat template may add around each message and around the whole; so may a tokenizer
 # around each text.
@@ -27,7 +34,7 @@ UNIT_BYTES_MAX = 512
 # IEEE 754 binary32 in hexadecimal.
 NUMBER_DIGITS = 8
 
-ITEM_ENDS: Final[Mapping[Kind, str]] = {Kind.EMBEDDINGS: "\n"}
+ITEM_ENDS: Final[Mapping[Kind, str]] = {Kind.EMBEDDINGS: "\n", Kind.OCR: "\f"}
 """What ends an item's output, for the kinds whose input is a list that is answered one by one."""
 
 _DIGITS = frozenset("0123456789abcdef\n")
@@ -38,6 +45,7 @@ class Signs(Enum):
 
     BYTES = "bytes"
     DIGITS = "digits"
+    CHARACTERS = "characters"
 
 
 class Allowance(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +77,8 @@ class Allowance(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.signs is Signs.BYTES:
             return len(text.encode())
+        if self.signs is Signs.CHARACTERS:
+            return len(text)
         if not _DIGITS.issuperset(text):
             raise PeerError("output has characters that are in no vector")
         return len(text) - text.count(self.item_end)
@@ -116,6 +126,13 @@ def allowance_of(job_input: JobInput) -> Allowance:
                 signs=Signs.DIGITS,
                 item_end=ITEM_ENDS[Kind.EMBEDDINGS],
             )
+        case OcrInput(pages=pages):
+            return Allowance(
+                input_units_max=tuple(range(len(pages) + 1)),
+                silent_units_max=0,
+                signs=Signs.CHARACTERS,
+                item_end=ITEM_ENDS[Kind.OCR],
+            )
 
 
 def input_units_least(job_input: JobInput) -> int:
@@ -127,6 +144,8 @@ def input_units_least(job_input: JobInput) -> int:
             return 1
         case EmbeddingsInput(texts=texts):
             return len(texts)
+        case OcrInput(pages=pages):
+            return len(pages)
 
 
 def _silent(stop: tuple[str, ...]) -> int:

@@ -15,6 +15,7 @@ from rowen.gpu.base import GpuInfo
 from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.protocol.jobs import Kind
+from rowen.protocol.metering import PRICE_UNITS
 from rowen.protocol.units import ITEM_ENDS
 from rowen.provider.gpu_choice import Choice, choose
 from rowen.provider.measurement import claim_of, recall
@@ -56,6 +57,8 @@ async def open_wares(
                 request=made.price_request.units,
             )
             wares.append(Ware(engine=embedder, prices=prices, gpus=gpus.uuids))
+        if config.ocr.enabled:
+            wares.append(await stack.enter_async_context(_open_reader(config)))
         for name, owner in config.engines.items():
             # One after the other: two that start at once would fight for the same memory.
             gpus = _choose(f"[engine.{name}] gpus", owner.gpus, config, lent)
@@ -109,7 +112,8 @@ def prices_of(config: Config) -> Prices:
 def _check_differ(wares: list[Ware]) -> None:
     if not wares:
         raise UserError(
-            "nothing is on sale: set [provider] model, [embeddings] model, or an [engine.NAME]"
+            "nothing is on sale: set [provider] model, [embeddings] model, [ocr] enabled, or an "
+            "[engine.NAME]"
         )
     seen: dict[bytes, str] = {}
     for ware in wares:
@@ -162,6 +166,22 @@ async def _open_embedder(home: Home, config: Config) -> AsyncIterator[Engine]:
 
 
 @asynccontextmanager
+async def _open_reader(config: Config) -> AsyncIterator[Ware]:
+    from rowen.engine.ocr import open_ocr
+
+    owner = config.ocr
+    prices = Prices(
+        # Prices are for a million units.
+        input=owner.price_page.units * PRICE_UNITS,
+        cached=owner.price_page.units * PRICE_UNITS,
+        output=owner.price_output.units,
+        request=owner.price_request.units,
+    )
+    async with open_ocr() as engine:
+        yield Ware(engine=engine, prices=prices)
+
+
+@asynccontextmanager
 async def _open_http(
     home: Home, name: str, owner: EngineConfig, gpus: Choice
 ) -> AsyncIterator[Engine]:
@@ -211,6 +231,8 @@ def _kinds(name: str, words: tuple[str, ...]) -> tuple[Kind, ...]:
         raise UserError(
             f"[engine.{name}] kinds is {', '.join(words)}: each must be one of {known}"
         ) from None
+    if Kind.OCR in kinds:
+        raise UserError(f"[engine.{name}] kinds: pages are read by the node itself: see [ocr]")
     if len(kinds) > 1 and kinds & ITEM_ENDS.keys():
         raise UserError(
             f"[engine.{name}] kinds: embeddings have a unit of their own, so they are sold alone; "

@@ -6,13 +6,13 @@ real engine passes. Its time is trio's, so a test with an autojump clock never w
 
 from __future__ import annotations
 
-import hashlib
 import random
 import re
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate
 
 import trio
@@ -27,6 +27,7 @@ from rowen.protocol.jobs import (
     Finish,
     JobInput,
     Kind,
+    OcrInput,
     TextInput,
     kind_of,
 )
@@ -35,7 +36,7 @@ from rowen.protocol.vectors import vector_text
 SCRIPTED = EngineInfo(
     model="scripted",
     precision="none",
-    weights_digest=hashlib.sha256(b"scripted").digest(),
+    weights_digest=sha256(b"scripted").digest(),
     build="scripted 1",
     context_units=2048,
     concurrency=2,
@@ -57,7 +58,7 @@ def tokens_of(text: str) -> list[str]:
 
 def scripted_vector(text: str) -> list[float]:
     """Four numbers that follow from a text, each exactly a float32."""
-    digest = hashlib.sha256(text.encode()).digest()
+    digest = sha256(text.encode()).digest()
     return [byte / 256 for byte in digest[:VECTOR_NUMBERS]]
 
 
@@ -66,7 +67,7 @@ def seeded_answer(job: JobInput) -> str:
 
     Of a text only its first word matters, so that one with more of its completion has the same.
     """
-    assert not isinstance(job, EmbeddingsInput), "vectors have answers of their own"
+    assert not isinstance(job, EmbeddingsInput | OcrInput), "lists have answers of their own"
     if isinstance(job, CompletionInput):
         said, before = tokens_of(job.prompt)[0], " "
     else:
@@ -217,6 +218,8 @@ class ScriptedEngine:
     def _plan(self, job: JobInput, output_units_max: int) -> list[Piece | Finished]:
         if isinstance(job, EmbeddingsInput):
             return _vectors(job, self._info, output_units_max)
+        if isinstance(job, OcrInput):
+            return _pages(job, output_units_max)
         input_units = input_units_of(job)
         room = room_of(self._info, input_units, output_units_max)
         answer = self._answer if isinstance(self._answer, str) else self._answer(job)
@@ -269,6 +272,8 @@ def input_units_of(job: JobInput) -> int:
     """
     if isinstance(job, EmbeddingsInput):
         return sum(_text_units(job))
+    if isinstance(job, OcrInput):
+        return len(job.pages)
     if isinstance(job, CompletionInput):
         return len(tokens_of(job.prompt))
     turns, begun = split_continuation(job.messages)
@@ -276,6 +281,25 @@ def input_units_of(job: JobInput) -> int:
         raise UserError("a conversation cannot begin with the assistant's answer")
     said = sum(_TURN_UNITS + len(tokens_of(turn.content)) for turn in turns)
     return said + _TURN_UNITS + len(tokens_of(begun))
+
+
+def scripted_page(page: bytes) -> str:
+    """Two lines that follow from a picture's bytes, whatever it shows."""
+    return f"page of {len(page)} bytes\n{sha256(page).hexdigest()[:8]} €"
+
+
+def _pages(job: OcrInput, output_units_max: int) -> list[Piece | Finished]:
+    pieces: list[Piece | Finished] = []
+    room = output_units_max
+    for page in job.pages:
+        text = scripted_page(page) + "\f"
+        room -= len(text)
+        if room < 0:
+            break
+        pieces.append(Piece(text, len(text), 1))
+    finish = Finish.STOP if len(pieces) == len(job.pages) else Finish.LENGTH
+    units = sum(len(piece.text) for piece in pieces if isinstance(piece, Piece))
+    return [*pieces, Finished(finish, len(pieces), 0, units)]
 
 
 def _text_units(job: EmbeddingsInput) -> list[int]:

@@ -17,6 +17,7 @@ from tests.integration.cli.command import (
     running,
     valid,
 )
+from tests.integration.engine.test_ocr import page
 
 from rowen.config.sections import DEFAULT_MODEL
 from rowen.home import Home
@@ -32,7 +33,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
     owner = make_home(
         tmp_path / "owner", devnet,
         provider__listen=("/ip4/127.0.0.1/tcp/0",), chain__confirmations=0,
-        embeddings__model=DEFAULT_MODEL, embeddings__context_units=64,
+        embeddings__model=DEFAULT_MODEL, embeddings__context_units=64, ocr__enabled=True,
         chain__stake=devnet["stake"],
     )  # fmt: skip
     developer = make_home(tmp_path / "developer", devnet, chain__confirmations=0)
@@ -49,6 +50,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
         check_an_empty_channel(developer, place)
         check_buying(developer, operator, place)
         check_embedding(developer, place)
+        check_reading(developer, place, tmp_path)
         check_refusals(developer, place)
         check_who_may_command(owner)
         check_a_second_node(owner)
@@ -126,9 +128,25 @@ def check_embedding(developer: Path, place: str) -> None:
     plain = rowen(developer, "embed", "-", "--provider", place, stdin="\n".join(texts))
     assert plain.code == 0, plain.err
     assert [json.loads(line) for line in plain.out.splitlines()] == told["vectors"]
-    assert "2 vectors of" in plain.err
+    assert "2 vectors (stop)" in plain.err
     long = rowen(developer, "embed", "word " * 100, "--provider", place, "--json")
     assert "tokens, at most 64 fit" in long.error()["message"]
+
+
+def check_reading(developer: Path, place: str, folder: Path) -> None:
+    files = [folder / "one.png", folder / "two.png"]
+    for file, line in zip(files, ("Invoice 2048", "Total 99 EUR"), strict=True):
+        file.write_bytes(page(line))
+    told = rowen(developer, "ocr", *files, "--provider", place, "--json").document("ocr")
+    assert (told["pages"], told["finish"]) == (["Invoice 2048", "Total 99 EUR"], "stop")
+    assert (told["input_units"], told["output_units"], told["cost"]) == (2, 26, "2000")
+    plain = rowen(developer, "ocr", files[0], "--provider", place)
+    assert (plain.code, plain.out) == (0, "Invoice 2048\n"), plain.err
+    quote = rowen(developer, "quote", "pp-ocrv6-small", "--provider", place, "--json")
+    assert quote.document("quote")["offers"][0]["kinds"] == ["ocr"]
+    files[1].write_bytes(b"GIF89a")
+    wrong = rowen(developer, "ocr", *files, "--provider", place, "--json")
+    assert "page 2: it is no PNG and no JPEG" in wrong.error()["message"]
 
 
 def check_refusals(developer: Path, place: str) -> None:

@@ -114,7 +114,8 @@ def message_fields() -> str:
     """Keys of each message, in their order."""
     kinds = dict.fromkeys(type(said) for said in example_messages())
     parts: list[type[msgspec.Struct]] = [messages.Signed, *kinds, jobs.ChatInput, jobs.Message]
-    parts += [jobs.CompletionInput, jobs.EmbeddingsInput, offers.OfferContent]
+    parts += [jobs.CompletionInput, jobs.EmbeddingsInput, jobs.OcrInput]
+    parts += [offers.OfferContent]
     parts += [offers.VariantContent, offers.ClaimContent, offers.RunContent]
     return "\n\n".join(
         f"**{kind.__name__}**\n\n" + _table(["key", "value"], _fields(kind)) for kind in parts

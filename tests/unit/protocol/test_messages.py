@@ -24,6 +24,7 @@ from rowen.protocol.jobs import (
     JobInput,
     Kind,
     Message,
+    OcrInput,
     kind_of,
 )
 from rowen.protocol.messages import (
@@ -45,6 +46,7 @@ INPUTS: list[JobInput] = [
     INPUT,
     CompletionInput("Once upon a time", temperature=0.5, seed=7, stop=("\n\n",)),
     EmbeddingsInput(("a rowen", "a second crop of hay")),
+    OcrInput((b"a picture", b"another")),
 ]
 FROM_PROVIDER = (Hello, Attached, Accepted, No, Chunk, Bill)
 SECOND_S, MEBIBYTE = 1.0, 1 << 20
@@ -237,6 +239,9 @@ TURN = Message("user", "x")
 ABSURD: dict[str, JobInput] = {
     "nothing to go on with": CompletionInput(""),
     "no text": EmbeddingsInput(()),
+    "no page": OcrInput(()),
+    "an empty page": OcrInput((b"",)),
+    "pages that fit no message": OcrInput((b"x" * 500_000,) * 2),
     "an empty text": EmbeddingsInput(("x", "")),
     "too many texts": EmbeddingsInput(("x",) * 65),
     "a text too long": CompletionInput("x" * (512 * 1024 + 1)),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowen.protocol.errors import PeerError
-from rowen.protocol.jobs import EmbeddingsInput
+from rowen.protocol.jobs import EmbeddingsInput, OcrInput
 from rowen.protocol.units import Allowance, allowance_of
 from rowen.protocol.vectors import read_vector, vector_text
 
@@ -65,6 +65,19 @@ def test_an_end_with_nothing_before_it_answers_nothing() -> None:
 def test_what_is_in_no_vector_is_not_counted(text: str) -> None:
     with pytest.raises(PeerError):
         ALLOWANCE.signs_in(text)
+
+
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=4), st.data())
+def test_characters_of_pages_are_counted_exactly_however_they_are_cut(
+    pages: list[str], data: st.DataObject
+) -> None:
+    allowance = allowance_of(OcrInput((b"picture",) * 4))
+    text = "".join(page.replace("\f", " ") + "\f" for page in pages)
+    cut = data.draw(st.integers(0, len(text)))
+    signs = allowance.signs_in(text[:cut]) + allowance.signs_in(text[cut:])
+    assert allowance.output_units_at_most(signs) == len(text)
+    assert allowance.input_units_at_most(text.count("\f"), signs) == len(pages)
+    assert allowance.input_units_max == (0, 1, 2, 3, 4)
 
 
 @given(st.text(max_size=50), st.integers(0, 100))

@@ -85,8 +85,9 @@ def test_a_misspelt_variable_of_an_engine_is_an_error(tmp_path: Path) -> None:
         (EngineConfig(weights_sha256="abc"), "expected 64 hex digits"),
         (EngineConfig(environment=("hunter2",)), "write each as NAME=value"),
         (EngineConfig(kind="gpt"), "kind 'gpt' is none of vllm"),
-        (EngineConfig(kinds=("dream",)), "each must be one of chat, completion, embeddings"),
+        (EngineConfig(kinds=("dream",)), "each must be one of chat, completion, embeddings, ocr"),
         (EngineConfig(kinds=("chat", "embeddings")), "they are sold alone"),
+        (EngineConfig(kinds=("ocr",)), "see [ocr]"),
     ],
 )
 async def test_settings_that_cannot_work_say_what_to_change(

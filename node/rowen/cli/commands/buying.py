@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from rowen.cli.options import MODEL, HomeAt, Json, PasswordFile, node_of
+from rowen.cli.options import MODEL, OCR_MODEL, HomeAt, Json, PasswordFile, node_of
 
 channel_group = typer.Typer(help="Open, list and close payment channels.", no_args_is_help=True)
 
@@ -55,6 +55,7 @@ def register(app: typer.Typer) -> None:
     """Adds these commands."""
     app.command(rich_help_panel="Buy")(run)
     app.command(rich_help_panel="Buy")(embed)
+    app.command(rich_help_panel="Buy")(ocr)
     app.command(rich_help_panel="Buy")(quote)
     app.add_typer(channel_group, name="channel", rich_help_panel="Buy")
 
@@ -112,12 +113,31 @@ def embed(
 ) -> int:
     """Turn texts into vectors, one each: a line of JSON numbers on stdout."""
     node = node_of(home)
-    from rowen.cli.embedding import Texts, embed_texts
+    from rowen.cli.listing import Wanted, embed_texts
 
-    wanted = Texts(
-        texts=tuple(texts), model=model, max_cost=max_cost, providers=tuple(provider or ())
-    )
-    return embed_texts(node, password_file, wanted, as_json=as_json)
+    wanted = Wanted(model=model, max_cost=max_cost, providers=tuple(provider or ()))
+    return embed_texts(node, password_file, wanted, tuple(texts), as_json=as_json)
+
+
+def ocr(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Pictures of pages, PNG or JPEG.")
+    ],
+    model: Annotated[str, typer.Option(help="Name in the offers.")] = OCR_MODEL,
+    max_cost: Annotated[
+        str, typer.Option(metavar="USD", help="Never pay more. [client.max_cost]")
+    ] = "",
+    provider: Providers = None,
+    home: HomeAt = None,
+    password_file: PasswordFile = None,
+    as_json: Json = False,
+) -> int:
+    """Read pages; their text goes to stdout, a form feed between two."""
+    node = node_of(home)
+    from rowen.cli.listing import Wanted, ocr_files
+
+    wanted = Wanted(model=model, max_cost=max_cost, providers=tuple(provider or ()))
+    return ocr_files(node, password_file, wanted, tuple(files), as_json=as_json)
 
 
 def quote(
