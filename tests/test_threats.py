@@ -141,6 +141,6 @@ def test_a_row_left_out_or_doubled_is_noticed_and_so_is_a_wrong_count() -> None:
     (first,) = re.findall(r"^\| 1 \|.*\n", page, re.MULTILINE)
     assert "1 is missing" in complaints(page.replace(first, ""))
     assert "1 stands 2 times" in complaints(page.replace(first, first * 2))
-    assert "67 is unknown" in complaints(page + first.replace("| 1 |", "| 67 |"))
+    assert "68 is unknown" in complaints(page + first.replace("| 1 |", "| 68 |"))
     wrong = re.sub(r"(\| Threats \| )\d+", r"\g<1>99", page)
     assert any(what.startswith("Threats are") for what in complaints(wrong))
