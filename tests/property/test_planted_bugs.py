@@ -100,7 +100,7 @@ BUGS: dict[str, tuple[ModuleType, str, str]] = {
     "never lets a paused job go on": (seller, "Resume(job_id)]\n", "]\n"),
     "bills what it held back": (
         seller,
-        "with_job(state, held), meter)",
+        "with_job(state, paused), meter)",
         "with_job(state, after.jobs[event.job]), meter)",
     ),
     "charges a failed job": (
