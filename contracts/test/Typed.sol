@@ -5,8 +5,8 @@ import {Lock} from "../src/interfaces/IRowenEscrow.sol";
 import {Receipt} from "../src/interfaces/IRowenStake.sol";
 
 /// @notice What everybody signs, for unit tests and campaigns alike.
-/// @dev Worked out from EIP-712, ERC-3009 and Permit2's documentation, not by asking the contracts under test; `eth_signTypedData`
-/// agrees (`Relay.t.sol`, `Deployment.t.sol`), and so do the vectors that Python made.
+/// @dev Worked out from EIP-712, ERC-3009 and Permit2's documentation, not by asking the contracts under test. Foundry's
+/// `eip712HashTypedData` agrees (`Relay.t.sol`, `Deployment.t.sol`), and so do the vectors that Python made.
 library Typed {
     address internal constant PERMIT2 = 0x000000000022D473030F116dDEE9F6B43aC78BA3;
 
