@@ -120,12 +120,22 @@ class OcrEngine:
         return Piece(text, len(text), 1)
 
 
-def _info() -> EngineInfo:
+def package_folder() -> Path:
+    """Where the package is that reads pages, models and all.
+
+    Raises:
+        UserError: It is not installed.
+    """
     found = find_spec("rapidocr")
     if found is None or found.origin is None or find_spec("onnxruntime") is None:
         raise UserError("[ocr] needs the extra `ocr`: pip install 'rowen[ocr]'")
+    return Path(found.origin).parent
+
+
+def _info() -> EngineInfo:
+    models = package_folder() / "models"
     digest = sha256()
-    for file in sorted(Path(found.origin).with_name("models").glob("*.onnx")):
+    for file in sorted(models.glob("*.onnx")):
         digest.update(sha256(file.read_bytes()).digest())
     return EngineInfo(
         model=MODEL,
@@ -140,8 +150,11 @@ def _info() -> EngineInfo:
 
 
 def _load() -> Any:
+    import cv2
     from rapidocr import RapidOCR
 
+    # As many threads as there are cores, otherwise; the models get one below.
+    cv2.setNumThreads(1)
     # What it says of a page must not reach a log.
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
     return RapidOCR(

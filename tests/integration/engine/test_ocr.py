@@ -88,6 +88,15 @@ async def test_a_reader_of_pages_does_nothing_else(engine: OcrEngine) -> None:
     assert await engine.count_input(trial_of(Kind.OCR)) == 1
 
 
+async def test_a_node_without_the_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rowen.engine.ocr.find_spec", lambda _name: None)
+    with pytest.raises(UserError, match=r"pip install 'rowen\[ocr\]'"):
+        async with open_ocr():
+            pass
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -13,6 +13,7 @@ from rowen.cli.doctor.codes import finding
 from rowen.cli.documents import DoctorFinding
 from rowen.config import Config
 from rowen.engine.models import entry, locate, verify
+from rowen.engine.ocr import package_folder
 from rowen.home import Home
 from rowen.protocol.errors import UserError
 from rowen.protocol.signing import Key
@@ -93,6 +94,11 @@ async def model_findings(home: Home, config: Config) -> AsyncIterator[DoctorFind
             await verify(file, model.weights_digest)
         except UserError as error:
             yield finding("model-damaged", str(error))
+    if config.ocr.enabled:
+        try:
+            package_folder()
+        except UserError as error:
+            yield finding("model-missing", str(error))
 
 
 async def price_findings(home: Home, config: Config) -> AsyncIterator[DoctorFinding]:
