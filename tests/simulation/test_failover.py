@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from tests.simulation.conversation import SALT
 from trio.testing import MockClock
 
+from rowen.engine.base import Finished, Piece
 from rowen.protocol.errors import Reason, Unavailable
-from rowen.protocol.jobs import ChatInput, Finish, Message
+from rowen.protocol.jobs import ChatInput, Finish, JobInput, Message
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import SimClient, Simulation, simulate
 
@@ -68,6 +72,33 @@ async def test_a_provider_that_refuses_reserves_nothing(autojump_clock: MockCloc
         amounts = [part.order.amount_max for part in answer.parts]
         assert len(amounts) == 2
         assert amounts[0] == amounts[1] > 750
+
+
+class Truncated(ScriptedEngine):
+    """Ends its stream without saying why."""
+
+    @asynccontextmanager
+    async def generate(
+        self, job: JobInput, output_units_max: int, *, tenant: bytes = b""
+    ) -> AsyncIterator[AsyncIterator[Piece | Finished]]:
+        async def some(items: AsyncIterator[Piece | Finished]) -> AsyncIterator[Piece | Finished]:
+            for _ in range(3):
+                yield await anext(items)
+
+        async with super().generate(job, output_units_max, tenant=tenant) as items:
+            yield some(items)
+
+
+async def test_an_engine_that_stops_in_the_middle_has_failed(autojump_clock: MockClock) -> None:
+    """Its job must not stay open, nor its client wait, until the deadline."""
+    async with simulate(1) as world:
+        await world.add_provider(Truncated(delay_s=0.2))
+        client = await world.add_client()
+        assert client.client is not None
+        began = trio.current_time()
+        with pytest.raises(Unavailable, match="stopped without saying"):
+            await client.client.chat("hi", model=SCRIPTED.model, max_cost=1_500).read()
+        assert trio.current_time() - began < 60
 
 
 async def test_an_answer_that_is_all_there_needs_no_other_provider(

@@ -296,6 +296,7 @@ class Conversation:
                 return
             # The engine's tokens gather while we wait: fewer, larger writes.
             await trio.sleep(coalesce_s)
+        raise Unavailable("the engine stopped without saying that it was done")
 
     async def _refuse(self, job: bytes | None, no: Refused) -> None:
         self._shop.tally.refused(no.reason)

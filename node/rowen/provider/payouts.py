@@ -23,14 +23,10 @@ async def withdraw(escrow: Escrow, wallet: Wallet, *, is_wished: bool) -> Withdr
     provider = wallet.address
     if is_wished:
         await apply_due(escrow, wallet)
+        await payout_elsewhere(escrow, provider)
     credit = await escrow.credit(provider)
     payout = await escrow.payout(provider)
     receipt: TxReceipt | None = None
-    if is_wished and payout == provider:
-        raise UserError(
-            "no payout address is set, so the credit would go to this node's own key: set a cold "
-            "one with `rowen payout 0x…`"
-        )
     if is_wished and credit:
         receipt = await wallet.sweep(provider, intent=fresh_intent("sweep"))
     return WithdrawReport(
@@ -40,6 +36,22 @@ async def withdraw(escrow: Escrow, wallet: Wallet, *, is_wished: bool) -> Withdr
         gas_wei=SWEEP_GAS * await wallet.gas_price_wei(),
         transaction=report_transaction(receipt) if receipt else None,
     )
+
+
+async def payout_elsewhere(escrow: Escrow, provider: bytes) -> bytes:
+    """The payout address, if it is another than the provider's own.
+
+    Raises:
+        Unavailable: The chain does not answer.
+        UserError: None is set.
+    """
+    payout = await escrow.payout(provider)
+    if payout == provider:
+        raise UserError(
+            "no payout address is set, so the credit would go to this node's own key: set a cold "
+            "one with `rowen payout 0x…`"
+        )
+    return payout
 
 
 async def change_payout(escrow: Escrow, wallet: Wallet, wanted: bytes | None) -> PayoutReport:

@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from rowen.chain.base import TxReceipt, fresh_intent
 from rowen.chain.connect import open_escrow, open_wallet
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key, sealing_key
@@ -15,10 +14,10 @@ from rowen.chain.transactions import Attempt, Outcome, TransactionLog
 from rowen.chain.wallet import RpcWallet
 from rowen.config import Config
 from rowen.home import Home, key_lock
-from rowen.protocol.ids import format_address, parse_address
+from rowen.protocol.ids import parse_address
 from rowen.protocol.signing import Key
 from rowen.provider.earnings import EarningsReport, Grouping, Question, read_earnings
-from rowen.provider.payouts import change_payout, report_transaction, withdraw
+from rowen.provider.payouts import change_payout, payout_elsewhere, report_transaction, withdraw
 from rowen.provider.reports import (
     PayoutReport,
     SettleReport,
@@ -92,22 +91,22 @@ class Till:
 
         Raises:
             Unavailable: Journal or chain does not answer; what was sent stays pending.
-            UserError: Too little gas money.
+            UserError: Too little gas money; or there is to be a sweep and no payout address is set,
+                and then nothing is done.
         """
+        if sweep:
+            await payout_elsewhere(self.escrow, self.key.address)
         done = await self.claimer.settle()
-        credit = await self.escrow.credit(self.key.address) if sweep else 0
-        swept: TxReceipt | None = None
-        if credit:
-            swept = await self.wallet.sweep(self.key.address, intent=fresh_intent("sweep"))
-        payout = await self.escrow.payout(self.key.address) if swept else b""
+        sent = await withdraw(self.escrow, self.wallet, is_wished=True) if sweep else None
+        is_sent = sent is not None and sent.transaction is not None
         return SettleReport(
             claimed=done.claimed,
             skipped=done.skipped,
             credited=done.credited,
             transactions=[report_transaction(claim.receipt) for claim in done.claims],
-            swept=credit if swept else 0,
-            payout=format_address(payout) if payout else "",
-            sweep=report_transaction(swept) if swept else None,
+            swept=sent.credit if sent and is_sent else 0,
+            payout=sent.payout if sent and is_sent else "",
+            sweep=sent.transaction if sent else None,
         )
 
     async def earnings(

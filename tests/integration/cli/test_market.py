@@ -59,7 +59,7 @@ def test_a_developer_buys_from_an_owner(devnet: dict[str, Any], tmp_path: Path) 
         assert status["is_running"]
         assert status["provider"]["channels"][0]["unpaid"] == 0
         check_earning(owner, developer)
-        check_settling(owner, developer, operator)
+        check_settling(owner, developer)
         check_withdrawing(owner, developer)
         bundle = check_exporting(owner, tmp_path)
         assert interrupt(serving) == 130
@@ -197,11 +197,13 @@ def check_interrupting(developer: Path, place: str) -> None:
     assert err == ""
 
 
-def check_settling(owner: Path, developer: Path, operator: str) -> None:
+def check_settling(owner: Path, developer: Path) -> None:
     (channel,) = rowen(developer, "channel", "list", "--json").document("channel-list")["channels"]
-    settled = rowen(owner, "settle", "--sweep", "--json").document("settle")
-    assert settled["credited"] == settled["swept"] == channel["owed"]
-    assert settled["payout"] == operator, "the operator, until a cold address is set"
+    warm = rowen(owner, "settle", "--sweep", "--json")
+    assert warm.code == 2
+    assert "no payout address is set" in warm.error()["message"]
+    settled = rowen(owner, "settle", "--json").document("settle")
+    assert (settled["credited"], settled["swept"]) == (channel["owed"], "0")
     again = rowen(owner, "settle", "--json").document("settle")
     assert again["transactions"] == []
 
@@ -240,12 +242,15 @@ def check_withdrawing(owner: Path, developer: Path) -> None:
     assert (nothing.code, "UnbondNotPending" in nothing.error()["message"]) == (2, True)
     assert rowen(owner, "payout", "--json").document("payout")["is_own_key"]
     looked = rowen(owner, "withdraw", "--json").document("withdraw")
-    assert (looked["credit"], looked["transaction"], looked["is_own_key"]) == ("0", None, True)
+    assert (looked["transaction"], looked["is_own_key"]) == (None, True)
+    assert looked["credit"] == channel["owed"]
     assert "rowen payout 0x" in rowen(owner, "withdraw", "--yes", "--json").error()["message"]
     cold = "0x" + "cc" * 20
     changed = rowen(owner, "payout", cold, "--json").document("payout")
     assert changed["payout"].lower() == cold
     assert (changed["pending"], changed["is_own_key"]) == (None, False)
+    swept = rowen(owner, "settle", "--sweep", "--json").document("settle")
+    assert (swept["swept"], swept["payout"]) == (channel["owed"], changed["payout"])
     again = rowen(owner, "payout", "0x" + "dd" * 20, "--json").document("payout")
     assert again["payout"] == changed["payout"]
     assert again["pending"].lower() == "0x" + "dd" * 20
