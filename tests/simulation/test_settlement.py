@@ -62,11 +62,12 @@ async def test_looking_for_what_to_claim_does_not_read_the_whole_journal(
     """P15: it happens every half minute, on a history that only grows."""
     async with sold() as (_, _client, provider, claimer):
 
-        async def whole(_role: str) -> list[Any]:
+        def whole(_channel_id: bytes) -> list[Any]:
             raise AssertionError("every receipt and prompt was read")
 
         assert provider.node is not None
-        monkeypatch.setattr(provider.node.journal, "channels", whole)
+        for name in ("to_replay", "orders_of", "receipts_of", "vouchers_of"):
+            monkeypatch.setattr(provider.node.journal, name, whole)
         (unclaimed,) = await claimer.unclaimed()
         assert unclaimed.amount > 0
 
@@ -121,7 +122,6 @@ async def test_watching_ends_when_the_journal_fails(
             raise JournalFailed("no space left")
 
         assert provider.node is not None
-        monkeypatch.setattr(provider.node.journal, "channels", fails)
         monkeypatch.setattr(provider.node.journal, "vouchers", fails)
         with trio.fail_after(100), pytest.raises(JournalFailed):
             await claimer.watch(worth(1), interval_s=1)
