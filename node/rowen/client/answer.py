@@ -323,10 +323,11 @@ class Answer:
         for provider in due:
             del self._provider_to_again[provider]
         self.attempts = [attempt for attempt in self.attempts if attempt.provider not in due]
+        # What was delivered, billed or may still be is never forgotten: it counts against the caps.
         self.parts = [
             part
             for part in self.parts
-            if part.receipts or not part.is_settled or part.provider not in due
+            if part.receipts or part.output_units or not part.is_settled or part.provider not in due
         ]
 
     async def _choose(self) -> None:

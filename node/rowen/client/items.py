@@ -35,7 +35,7 @@ class ItemsAnswer(Generic[T]):
         self._count = count
         self._texts = aiter(answer)
         self._begun = ""
-        self._parts = 0
+        self._part: Part | None = None
         self._told = 0
         self._waiting: deque[T] = deque()
 
@@ -101,9 +101,9 @@ class ItemsAnswer(Generic[T]):
         return self._waiting.popleft()
 
     def _take(self, text: str) -> None:
-        if len(self.parts) != self._parts:
+        if self.parts[-1] is not self._part:
             # Another provider begins with an item; what its forerunner began is lost.
-            self._begun, self._parts = "", len(self.parts)
+            self._begun, self._part = "", self.parts[-1]
         *items, self._begun = (self._begun + text).split(self._ending)
         if self._told + len(self._waiting) + len(items) > self._count:
             raise PeerError(f"the provider answers more items than the {self._count} asked for")
