@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
 from rowen.client.answer import Answer, Request
@@ -27,12 +28,12 @@ PAGES_BYTES_MAX = INPUT_BYTES_MAX - 1_000
 """What fits one message beside lengths and names."""
 
 
-class Asking:
+class Asking(ABC):
     """What can be asked for."""
 
+    @abstractmethod
     def answer(self, request: Request) -> Answer:
         """Buys the answer to a request."""
-        raise NotImplementedError  # the client's
 
     def chat(
         self,
