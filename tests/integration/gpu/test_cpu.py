@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import psutil
 import pytest
@@ -111,6 +112,17 @@ def test_both_ways_to_list_processes_agree() -> None:
     assert by_proc[me].name == by_psutil[me].name
     assert by_psutil[me].cpu_ms - by_proc[me].cpu_ms >= 0
     assert len(by_proc.keys() & by_psutil.keys()) > len(by_psutil) // 2
+
+
+def test_no_millisecond_of_cpu_time_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seconds are floats, and 1.1 and 2.92 of them, times 1000, are a little less than 4,020."""
+    times = psutil.Process().cpu_times()._replace(user=1.1, system=2.92)
+    one = create_autospec(psutil.Process, instance=True, pid=7)
+    one.name.return_value = "python"
+    one.create_time.return_value = 1.0
+    one.cpu_times.return_value = times
+    monkeypatch.setattr(psutil, "process_iter", lambda: [one])
+    assert [found.cpu_ms for found in processes._from_psutil()] == [4_020]
 
 
 def test_children_of_children_are_ours_and_others_are_not() -> None:
