@@ -65,6 +65,14 @@ contract ComparisonGasTest is GasTest {
         claimPerRow(100, "x402-style claim, per row of 100");
     }
 
+    /// @dev Of an approval for exactly that, by a payer who keeps some, into a contract that holds some: the state of `lock`.
+    function test_an_x402_style_deposit() public {
+        batch.deposit(configOf(0), LOCKED);
+        usdc.approve(address(batch), LOCKED);
+        batch.deposit(configOf(1), LOCKED);
+        record("x402-style deposit, new channel");
+    }
+
     /// @dev To an account that holds some, from one that keeps some.
     function test_an_erc20_transfer() public {
         usdc.mint(bob.addr, 1);

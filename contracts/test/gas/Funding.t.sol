@@ -50,7 +50,7 @@ contract FundingGasTest is GasTest, Funding {
         record("lock, new channel, endless allowance");
     }
 
-    /// @dev The state in which the figures of the design were taken: a balance that goes to zero is refunded.
+    /// @dev A balance that goes to zero is refunded.
     function test_all_that_somebody_has() public {
         vm.prank(alice.addr);
         usdc.transfer(stranger, 999 * LOCKED);
