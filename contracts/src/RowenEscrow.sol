@@ -477,12 +477,13 @@ contract RowenEscrow is IRowenEscrow, EIP712, ReentrancyGuardTransient {
         isReleaseUsed[digest] = true;
     }
 
-    /// @dev Leaves `keep` locked and no unlock pending. The caller has `claimed <= keep <= locked`.
+    /// @dev Leaves `keep` locked. The caller has `claimed <= keep <= locked`. A pending unlock goes on while there is something
+    /// left to wait for: a provider could end it again and again by releases that give nothing back.
     /// @return amount The rest.
     function _close(Channel storage channel, uint96 keep) private returns (uint96 amount) {
         amount = channel.locked - keep;
         channel.locked = keep;
-        channel.unlockAt = 0;
+        if (keep == channel.claimed) channel.unlockAt = 0;
     }
 
     /// @dev A refund of nothing closes a channel all the same; some tokens revert on a transfer of 0.

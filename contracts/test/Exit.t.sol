@@ -190,10 +190,50 @@ contract ReleaseTest is EscrowTest {
         emit IRowenEscrow.Released(aliceId(), 3e6);
         vm.prank(stranger);
         releaseAlice(2e6, deadline);
-        assertChannel(2e6, 1e6, 0);
+        assertChannel(2e6, 1e6, uint64(block.timestamp) + UNLOCK_DELAY);
         assertEq(usdc.balanceOf(alice.addr), 3e6);
         assertTrue(escrow.isReleaseUsed(escrow.releaseDigest(aliceId(), 2e6, deadline)));
         assertEq(escrow.claim(bob.addr, row(2e6)), 1e6);
+    }
+
+    function test_a_release_of_all_that_is_unclaimed_ends_a_pending_unlock() public {
+        escrow.claim(bob.addr, row(2e6));
+        requestUnlockAsAlice();
+        releaseAlice(2e6, deadline);
+        assertChannel(2e6, 2e6, 0);
+        lockAsAlice(1);
+        assertChannel(2e6 + 1, 2e6, 0);
+    }
+
+    /// @dev Else a provider could end every request just before it is due, by a release that gives nothing back.
+    function test_a_release_of_nothing_keeps_no_payer_in() public {
+        requestUnlockAsAlice();
+        uint64 unlockAt = uint64(block.timestamp) + UNLOCK_DELAY;
+        vm.warp(unlockAt - 1);
+        releaseAlice(5e6, unlockAt);
+        assertChannel(5e6, 0, unlockAt);
+        vm.warp(unlockAt);
+        releaseAlice(5e6 - 1, unlockAt);
+        unlockAlice();
+        assertEq(usdc.balanceOf(alice.addr), 5e6);
+    }
+
+    /// @dev Whatever the provider claims and releases, the payer leaves when it was told, with what is not claimed.
+    function testFuzz_no_provider_delays_a_payer_that_leaves(uint96[6] memory totals, uint8 moves) public {
+        requestUnlockAsAlice();
+        uint64 unlockAt = uint64(block.timestamp) + UNLOCK_DELAY;
+        for (uint64 i = 0; i < totals.length; ++i) {
+            skip(UNLOCK_DELAY / 6 - 1);
+            (uint96 held,,) = escrow.channels(aliceId());
+            uint96 total = uint96(bound(totals[i], 0, held));
+            if ((moves >> i) & 1 == 0) escrow.claim(bob.addr, row(total));
+            else releaseAlice(total, unlockAt + i);
+        }
+        (uint96 locked, uint96 claimed, uint64 pending) = escrow.channels(aliceId());
+        assertTrue(pending == unlockAt || (pending == 0 && locked == claimed));
+        vm.warp(unlockAt);
+        if (pending != 0) unlockAlice();
+        assertEq(usdc.balanceOf(alice.addr), 5e6 - claimed);
     }
 
     function test_a_release_below_what_was_claimed_keeps_what_was_claimed() public {

@@ -15,6 +15,7 @@ import {AnyPermit2, AnyToken, Proof} from "./Symbolic.sol";
 /// - **Monotonic `claimed`.** No call lowers it, none but `claim` moves it, and it stays within `locked`.
 /// - **Channel isolation.** No other channel changes in any bit; no other provider's credit or accumulator does.
 /// - **A voucher's cover.** No call but a due `unlock` and a `release` the provider signed lowers `locked`.
+/// - **The way out.** No claim and no release moves the time at which a payer that asked may leave, while anything is unclaimed.
 ///
 /// Assumed: `claimed <= locked` before the call, in the channel it names, which is what the same proofs show after it; a token that
 /// moves exact amounts or fails and does not call back. Reentrancy is the unit tests' and the guard's.
@@ -357,8 +358,9 @@ contract EscrowProof is Proof {
 
         uint8 v = uint8((uint256(vs) >> 255) + 27);
         assert(ecrecover(digest, v, r, bytes32(uint256(vs) << 1 >> 1)) == provider);
-        (uint96 locked,,) = escrow.channels(books.id);
+        (uint96 locked, uint96 claimed, uint64 unlockAt) = escrow.channels(books.id);
         assert(locked >= total);
+        assert(unlockAt == (locked == claimed ? 0 : books.unlockAt));
         close(books, true);
     }
 

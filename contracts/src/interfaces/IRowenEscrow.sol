@@ -126,7 +126,8 @@ interface IRowenEscrow {
     /// @notice The delay ran out and `amount` went back to the payer.
     event Unlocked(bytes32 indexed channelId, uint96 amount);
 
-    /// @notice The provider agreed, and `amount` went back to the payer at once.
+    /// @notice The provider agreed, and `amount` went back to the payer at once. If all that is left is claimed, a pending
+    /// unlock has ended; if not, it goes on.
     event Released(bytes32 indexed channelId, uint96 amount);
 
     /// @notice The constructor was given an address without code.
@@ -135,7 +136,7 @@ interface IRowenEscrow {
     error DelayOutOfRange(uint64 delay, uint64 delayMax);
     error ZeroAddress();
     error ZeroAmount();
-    /// @notice The first lock of a channel must be at least `minLock`.
+    /// @notice What opens a channel must be at least `minLock`.
     error LockBelowMinimum(uint96 amount, uint96 minLock);
     /// @notice More than a channel can hold.
     error LockTooLarge(bytes32 channelId, uint96 locked, uint96 amount);
@@ -172,7 +173,8 @@ interface IRowenEscrow {
     /// @dev Refused while an unlock is pending: the provider has stopped serving, and the new funds would leave with the old
     /// ones. Only the payer itself can add to its channel, so nobody can disturb one with dust.
     /// @param signer The session key whose vouchers spend the channel. It cannot be changed; use a new channel instead.
-    /// @param amount At least `minLock` for a channel that holds nothing.
+    /// @param amount At least `minLock` while the channel's `locked` is 0: for a new one, and for one that was never claimed
+    /// from and gave all back. Any other takes any amount, also one that was claimed to the end.
     function lock(address provider, address signer, uint96 amount) external;
 
     /// @notice `lock`, with the allowance given by an ERC-2612 signature of the caller.
@@ -216,7 +218,9 @@ interface IRowenEscrow {
     /// channel, order them by rising total.
     ///
     /// Each row paid rolls the provider's accumulator to `keccak256(digest ++ accumulator)`, where `digest` is the
-    /// voucher's EIP-712 digest. Rows that did not pay leave it alone, so a stranger cannot disturb it.
+    /// voucher's EIP-712 digest. Rows that did not pay leave it alone, so nobody adds to it without paying. Whoever does pay
+    /// can: a payer may put a voucher on chain that the provider never saw, for receipts that never were. An entry proves
+    /// what was paid and which promise was shown for it, not that there was work.
     /// @return credited The sum of the rows paid.
     function claim(address provider, bytes calldata rows) external returns (uint256 credited);
 
@@ -276,7 +280,9 @@ interface IRowenEscrow {
 
     /// @notice Refunds `payer` at once, with the provider's signature. Anybody may call.
     /// @dev The provider signs EIP-712 `Release(bytes32 channelId,uint96 total,uint64 deadline)`. Vouchers up to `total`
-    /// stay claimable; the rest of what is locked goes back, and a pending unlock ends.
+    /// stay claimable; the rest of what is locked goes back. A pending unlock ends if nothing unclaimed is left. Else it
+    /// goes on as before, and what `total` keeps must be claimed before it runs: only the payer takes a request back, or
+    /// a provider could hold the funds of one that leaves for as long as it likes.
     ///
     /// Each release works once. If it could be used again before its deadline, the payer could lock new funds, be served on
     /// the strength of them, and take them out with the old signature, around the delay that protects the provider. For

@@ -175,6 +175,7 @@ interface IRowenStake {
     ) external;
 
     /// @notice Slashes for a receipt whose total is not the one before plus its own amount.
+    /// @dev The first of a log, sequence 0, has none before it: its total is its client's to check before it pays.
     /// @param second The one with the sequence after `first`'s, and the one that is punished.
     function slashBrokenTotal(
         address payer,

@@ -183,17 +183,18 @@ contract Market is Actors {
         book.unlockAt = 0;
     }
 
-    /// @notice Releases down to what was promised, sometimes before it was claimed; then tries the same release again.
-    function release(uint256 seed) external {
+    /// @notice Releases down to what was promised, sometimes before it was claimed, or to anything above, as a provider does
+    /// that would keep the rest from leaving; then tries the same release again.
+    function release(uint256 seed, uint96 kept, bool isHostile) external {
         (Book storage book,) = pick(seed);
-        uint96 total = book.promised;
+        uint96 total = isHostile ? uint96(bound(kept, book.promised, lockedOf(book))) : book.promised;
         // A different deadline each, or a second release of the same total would be the first again.
         uint64 deadline = uint64(block.timestamp) + 1 days + ++_releases;
         bytes32 digest = Typed.release(_domain, book.id, total, deadline);
         (bytes32 r, bytes32 vs) = vm.signCompact(_providers[book.provider].privateKey, digest);
         escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs);
         book.refunded += lockedOf(book) - (total > book.claimed ? total : book.claimed);
-        book.unlockAt = 0;
+        if (lockedOf(book) == book.claimed) book.unlockAt = 0;
         try escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs) {
             check(false, "E15: a release works once");
         } catch {}

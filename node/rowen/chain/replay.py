@@ -60,7 +60,8 @@ def _apply(channel: ChannelView, event: ChannelEvent) -> ChannelView | None:
         is_allowed = locked == claimed and unlock_at_s != 0
         if isinstance(event, Released):
             is_allowed = locked >= claimed
-        unlock_at_s = 0
+        if locked == claimed:
+            unlock_at_s = 0
     if not is_allowed:
         return None
     return ChannelView(locked=locked, claimed=claimed, unlock_at_s=unlock_at_s)

@@ -304,7 +304,11 @@ class EscrowModel(TokenModel):
 
     def _close(self, key: ChannelKey, keep: int) -> int:
         channel = self.channels.get(key.id, EMPTY)
-        self.channels[key.id] = ChannelView(locked=keep, claimed=channel.claimed)
+        self.channels[key.id] = ChannelView(
+            locked=keep,
+            claimed=channel.claimed,
+            unlock_at_s=channel.unlock_at_s if keep > channel.claimed else 0,
+        )
         amount = channel.locked - keep
         self.move(self.deployment.domain.escrow, key.payer, amount)
         return amount

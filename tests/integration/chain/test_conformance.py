@@ -269,6 +269,23 @@ async def test_a_release_refunds_at_once_all_above_its_total_and_works_once(worl
     assert await shapes(world) == [Locked, Released]
 
 
+async def test_a_release_that_keeps_something_does_not_end_an_unlock(world: World) -> None:
+    await lock(world)
+    wallet = world.wallet(PAYER)
+    await wallet.request_unlock(PROVIDER.address, SESSION.address, intent="request")
+    due_s = (await channel(world)).unlock_at_s
+    for total, left in (
+        (10_000, ChannelView(locked=10_000, claimed=0, unlock_at_s=due_s)),
+        (2_500, ChannelView(locked=2_500, claimed=0, unlock_at_s=due_s)),
+        (0, ChannelView(locked=0, claimed=0)),
+    ):
+        release = Release(channel_id=CHANNEL.id, total=total, deadline_s=due_s)
+        signature = PROVIDER.sign(release.digest(world.escrow.deployment.domain))
+        await wallet.release(CHANNEL, release, signature, intent=f"release {total}")
+        assert await channel(world) == left
+    assert await shapes(world) == [Locked, UnlockRequested, Released, Released, Released]
+
+
 async def test_a_reorganisation_takes_a_lock_back_and_recovery_brings_it_again(
     world: World,
 ) -> None:
