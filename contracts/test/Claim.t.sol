@@ -187,6 +187,19 @@ contract ClaimTest is EscrowTest {
         assertEq(escrow.creditOf(bob.addr), 2e6);
     }
 
+    /// @dev What an auditor must know: an entry says who paid and for which promise, not that there was work. See THREATMODEL.md.
+    function test_whoever_pays_adds_to_the_accumulator_what_the_provider_never_saw() public {
+        escrow.claim(bob.addr, row(2e6));
+        bytes32 before = escrow.accumulatorOf(bob.addr);
+        lockFrom(stranger, bob.addr, alice.addr, MIN_LOCK);
+        Voucher memory forged = Voucher(stranger, bob.addr, 1, 9, keccak256("receipts that never were"));
+        bytes memory rows = sign(forged, alice.privateKey);
+        vm.prank(stranger);
+        assertEq(escrow.claim(bob.addr, rows), 1);
+        assertEq(escrow.creditOf(bob.addr), 2e6 + 1);
+        assertEq(escrow.accumulatorOf(bob.addr), keccak256(bytes.concat(digestOf(forged), before)));
+    }
+
     // ---- Fuzz ----
 
     function testFuzz_a_signed_voucher_pays_exactly_the_rise(
