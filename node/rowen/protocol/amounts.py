@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, InvalidOperation, Overflow, Rounded
 
 from rowen.protocol.errors import UserError
 from rowen.protocol.statements import AMOUNT_MAX
 
 TOKEN_DECIMALS = 6
 _UNIT = Decimal(1).scaleb(-TOKEN_DECIMALS)
+# 2^96 has 29 digits. What would need more is refused, never rounded.
+_EXACT = Context(prec=64, traps=[InvalidOperation, Overflow, Rounded])
 
 
 def parse_usd(text: str) -> int:
@@ -21,13 +23,14 @@ def parse_usd(text: str) -> int:
         # From an untyped program. A float is not the amount that was written.
         raise UserError(f"an amount of dollars is a text such as '0.25', not {text!r}")
     try:
-        units = Decimal(text.strip().removeprefix("$").removesuffix("USD").strip()) / _UNIT
-    except InvalidOperation as error:
-        raise UserError(f"{text!r} is not an amount of dollars, such as 0.25") from error
+        usd = Decimal(text.strip().removeprefix("$").removesuffix("USD").strip())
+        units = _EXACT.scaleb(usd, TOKEN_DECIMALS)
+    except DecimalException as error:
+        raise UserError(f"{text!r:.80} is not an amount of dollars, such as 0.25") from error
     if not units.is_finite() or units < 0 or units > AMOUNT_MAX:
-        raise UserError(f"{text!r} is not an amount between 0 and 2^96 token units")
+        raise UserError(f"{text!r:.80} is not an amount between 0 and 2^96 token units")
     if units != int(units):
-        raise UserError(f"{text!r} is finer than a token unit, which is ${_UNIT:f}")
+        raise UserError(f"{text!r:.80} is finer than a token unit, which is ${_UNIT:f}")
     return int(units)
 
 

@@ -122,6 +122,23 @@ def test_a_float_is_no_amount_of_money() -> None:
         parse_usd(cast(str, 0.25))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["1e999999999", "1e-999999999", "5." + "0" * 30 + "1", "9" * 5_000, "nan", "snan", "inf", "-1"],
+)
+def test_an_amount_beyond_every_calculation_is_refused_and_never_rounded(text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_usd(text)
+    assert len(str(caught.value)) < 200
+
+
+def test_the_largest_amount_is_exact_to_its_last_unit() -> None:
+    assert parse_usd("79228162514264337593543.950335") == 2**96 - 1
+    assert parse_usd("0e999999999") == 0
+    with pytest.raises(UserError, match="between 0 and"):
+        parse_usd("79228162514264337593543.950336")
+
+
 @pytest.mark.parametrize("width", [20, 40, 80])
 def test_a_narrow_terminal_loses_no_figure(width: int) -> None:
     """A table that does not fit is told row by row; nothing is cut off."""
