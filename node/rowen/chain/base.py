@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import uuid4
 
 from rowen.chain.events import Claimed, Event, RowSkipped, SkipReason
+from rowen.chain.refusals import advice
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Unavailable, UserError
@@ -167,9 +168,29 @@ class Reverted(UserError):
         arguments: Its values, in order: ints, and bytes for addresses and hashes.
     """
 
-    def __init__(self, call: str, error: str, arguments: tuple[int | bytes, ...] = ()) -> None:
+    def __init__(
+        self,
+        call: str,
+        error: str,
+        arguments: tuple[int | bytes, ...] = (),
+        *,
+        words: str = "",
+    ) -> None:
+        """As the contract says it, and what can be done about it.
+
+        Args:
+            call: What was called.
+            error: See the class.
+            arguments: See the class.
+            words: What a contract without errors of its own says instead.
+        """
         shown = ", ".join(f"0x{a.hex()}" if isinstance(a, bytes) else str(a) for a in arguments)
-        super().__init__(f"the contract refuses {call}: {error or 'no reason given'}({shown})")
+        todo = advice(error, arguments)
+        super().__init__(
+            f"the contract refuses {call}: "
+            + (f"{error}({shown})" if error else words or "no reason given")
+            + (f": {todo}" if todo else "")
+        )
         self.error = error
         self.arguments = arguments
 

@@ -216,6 +216,21 @@ def _selector_to_error() -> dict[bytes, tuple[str, tuple[str, ...]]]:
     }
 
 
+# What `require(condition, "words")` returns; USDC and most older tokens know no other errors.
+_ERROR_OF_WORDS: Final = selector("Error", ("string",))
+_WORDS_MAX: Final = 200
+
+
+def _words_of(data: bytes) -> str:
+    """The text of ``Error(string)``, harmless to a terminal; "" when it is malformed."""
+    length = int.from_bytes(data[WORD : 2 * WORD], "big")
+    raw = data[2 * WORD :][: min(length, _WORDS_MAX)]
+    text = "".join(
+        char if char.isprintable() else "\ufffd" for char in raw.decode(errors="replace")
+    )
+    return f'"{text}"' if text else ""
+
+
 def decode_revert(call: str, data: bytes) -> Reverted:
     """The error a reverted call returned, named as in the contracts.
 
@@ -223,6 +238,8 @@ def decode_revert(call: str, data: bytes) -> Reverted:
         call: What was called, for the message.
         data: What the call returned; may be empty or somebody else's.
     """
+    if data[:4] == _ERROR_OF_WORDS:
+        return Reverted(call, "", words=_words_of(data[4:]))
     name, kinds = _selector_to_error().get(data[:4], ("", ()))
     words = data[4:]
     if len(words) != WORD * len(kinds):

@@ -1,0 +1,131 @@
+"""What a person can do about each error of the contracts. Pure.
+
+Keyed by the error's name; the values are the error's own arguments, in order. An error that is
+not here can only be provoked by a defect, or needs no advice beyond its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from rowen.protocol.amounts import format_usd
+from rowen.protocol.ids import format_address
+
+Argument = int | bytes
+
+_SIGN_ANEW: Final = "have the payer sign a new one, with `rowen channel sign`"
+_ASKED_BACK: Final = (
+    "take that back with `rowen channel close PROVIDER --cancel`, or take the rest from {} on"
+)
+
+
+def advice(error: str, arguments: tuple[Argument, ...]) -> str:
+    """What to do, without a full stop; "" when there is nothing to say.
+
+    Args:
+        error: Name of the contract's error.
+        arguments: Its values; those of a foreign contract may be of any number and kind.
+    """
+    written = _ERROR_TO_ADVICE.get(error)
+    if written is None:
+        return ""
+    try:
+        return written if isinstance(written, str) else written(*arguments)
+    except (TypeError, ValueError, OverflowError, OSError):
+        # Another contract's error of the same name.
+        return ""
+
+
+def _usd(units: Argument) -> str:
+    return format_usd(_number(units))
+
+
+def _when(unix_s: Argument) -> str:
+    moment = datetime.fromtimestamp(_number(unix_s)).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _who(address: Argument) -> str:
+    if not isinstance(address, bytes):
+        raise TypeError("no address")
+    return format_address(address)
+
+
+def _number(value: Argument) -> int:
+    if not isinstance(value, int):
+        raise TypeError("no number")
+    return value
+
+
+def _too_early(due_s: Argument, _now_s: Argument) -> str:
+    return f"it can be done from {_when(due_s)} on"
+
+
+def _expired(deadline_s: Argument, _now_s: Argument) -> str:
+    return f"it was good until {_when(deadline_s)}: {_SIGN_ANEW}"
+
+
+def _too_few_tokens(holder: Argument, held: Argument, needed: Argument) -> str:
+    return f"{_who(holder)} holds {_usd(held)} and needs {_usd(needed)}: send it some"
+
+
+def _too_little_allowed(spender: Argument, allowed: Argument, needed: Argument) -> str:
+    return (
+        f"the payer allows {_who(spender)} to take {_usd(allowed)}, and {_usd(needed)} is needed:"
+        " it has to allow that first, or fund the channel another way with --by"
+    )
+
+
+def _no_signature(payer: Argument, _digest: Argument) -> str:
+    return f"that is no signature of {_who(payer)} over exactly this: {_SIGN_ANEW}"
+
+
+def _inexact(expected: Argument, received: Argument) -> str:
+    return (
+        f"the token moved {_number(received)} units where {_number(expected)} were asked for: it"
+        " cannot be used"
+    )
+
+
+_ERROR_TO_ADVICE: Final[Mapping[str, str | Callable[..., str]]] = {
+    "ZeroAddress": "0x00…00 is nobody: name an address that somebody has",
+    "ZeroAmount": "name an amount above $0",
+    "InexactTransfer": _inexact,
+    "BalanceUnknown": "the token does not tell what an address holds: it cannot be used",
+    "LockBelowMinimum": lambda _amount, least: f"a channel is opened with {_usd(least)} or more",
+    "UnlockPending": lambda _channel, due_s: (
+        f"the channel's rest was asked for: {_ASKED_BACK.format(_when(due_s))}"
+    ),
+    "UnlockNotPending": (
+        "the channel's rest was not asked for: `rowen channel close PROVIDER` does that"
+    ),
+    "UnlockTooEarly": _too_early,
+    "NothingLocked": "nothing is left in the channel",
+    "NothingToSweep": "there is no credit to send: `rowen settle` claims what is owed",
+    "OtherUnlockPending": f"the request that this takes back is gone: {_SIGN_ANEW}",
+    "PayoutNotPending": "no new payout address waits",
+    "PayoutTooEarly": _too_early,
+    "NotPayoutAddress": lambda payout, caller: (
+        f"only the wallet {_who(payout)} may do that, not {_who(caller)}: run this in its home"
+    ),
+    "AuthorizationExpired": _expired,
+    "AuthorizationInvalid": _no_signature,
+    "AuthorizationUsed": f"it was sent or revoked before: {_SIGN_ANEW}",
+    "BondBelowPenalty": lambda _bonded, penalty: f"a bond is {_usd(penalty)} or more in all",
+    "UnbondExceedsBond": lambda _amount, active: (
+        f"{_usd(active)} can be asked back, beside what is leaving already"
+    ),
+    "UnbondNotPending": "nothing was asked back: `rowen stake unbond USD` does that",
+    "UnbondTooEarly": _too_early,
+    "OffencePunished": "this offence was paid for: there is nothing to report",
+    "NothingBonded": "the provider has nothing at stake now; the proof stays good",
+    # The token's own; OpenZeppelin's names, which EIP-6093 fixes.
+    "ERC20InsufficientBalance": _too_few_tokens,
+    "ERC20InsufficientAllowance": _too_little_allowed,
+    "ERC3009InvalidSignature": f"that is no signature of the payer over exactly this: {_SIGN_ANEW}",
+    "ERC3009UsedAuthorization": f"it was sent or cancelled before: {_SIGN_ANEW}",
+    "ERC3009InvalidAuthorizationTime": f"it is not good at this time: {_SIGN_ANEW}",
+    "PermitExpired": _expired,
+}
