@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rowen.chain.base import TxReceipt
+from rowen.chain.calls import token as token_calls
 from rowen.chain.deployments import (
     CREATE2_FACTORY,
     SALT,
@@ -14,6 +15,7 @@ from rowen.chain.deployments import (
 )
 from rowen.chain.rpc import Rpc, RpcError, from_hex, quantity, to_hex
 from rowen.chain.sender import Sender
+from rowen.protocol.amounts import TOKEN_DECIMALS
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.ids import format_address, parse_address
 
@@ -32,7 +34,8 @@ async def deploy(
         The record with its block, and the transactions, if any were needed.
 
     Raises:
-        UserError: The chain has no CREATE2 deployer, no such token, or the sender too little gas.
+        UserError: The chain has no CREATE2 deployer, no such token or one that counts
+            otherwise, or the sender has too little gas.
         Unavailable: The chain does not answer.
     """
     if not await code_at(rpc, CREATE2_FACTORY):
@@ -42,8 +45,7 @@ async def deploy(
             " https://github.com/Arachnid/deterministic-deployment-proxy"
         )
     token = parse_address(planned.token)
-    if not await code_at(rpc, token):
-        raise UserError(f"there is no token at {planned.token} on chain {planned.chain_id}")
+    await _require_token(rpc, token, planned.chain_id)
     deployment, bonds = planned.deployment, planned.stake_deployment
     codes = {
         deployment.domain.escrow: escrow_code(
@@ -63,6 +65,29 @@ async def deploy(
             raise Unavailable(f"{format_address(address)} has no code after its deployment")
     block = await first_block(rpc, deployment.domain.escrow)
     return msgspec.structs.replace(planned, block=block), receipts
+
+
+async def _require_token(rpc: Rpc, token: bytes, chain_id: int) -> None:
+    """Contracts over what is no token, or over other units, could never be mended."""
+    where = f"{format_address(token)} on chain {chain_id}"
+    if not await code_at(rpc, token):
+        raise UserError(f"there is no token at {where}: name the ERC-20's own address")
+    answers = []
+    for call in (token_calls.decimals(), token_calls.balance_of(token)):
+        fields = {"to": to_hex(token), "data": to_hex(call.data)}
+        try:
+            answers.append(call.read(from_hex(await rpc.call("eth_call", fields, "latest"))))
+        except RpcError as error:
+            if not error.data and "revert" not in error.reason:
+                raise
+            raise UserError(f"what stands at {where} is no ERC-20 token") from error
+        except ValueError as error:
+            raise UserError(f"what stands at {where} is no ERC-20 token") from error
+    if answers[0] != TOKEN_DECIMALS:
+        raise UserError(
+            f"the token at {where} has {answers[0]} decimals: Rowen counts in millionths of a"
+            f" dollar, so it needs a dollar with {TOKEN_DECIMALS}"
+        )
 
 
 async def code_at(rpc: Rpc, address: bytes, height: int | None = None) -> bytes:

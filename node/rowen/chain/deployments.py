@@ -29,7 +29,7 @@ _RECORD_BYTES_MAX: Final = 16 * 1024
 
 HexAddress = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Amount = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,29}$")]
-Seconds = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
 
 
 class EscrowRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,7 +181,8 @@ def read_record(path: Path) -> DeploymentRecord:
         UserError: It is not there, or no record.
     """
     try:
-        raw = path.read_bytes()[: _RECORD_BYTES_MAX + 1]
+        with path.open("rb") as file:
+            raw = file.read(_RECORD_BYTES_MAX + 1)
         if len(raw) > _RECORD_BYTES_MAX:
             raise ValueError(f"over {_RECORD_BYTES_MAX} bytes")
         return msgspec.json.decode(raw, type=DeploymentRecord)
@@ -189,7 +190,7 @@ def read_record(path: Path) -> DeploymentRecord:
         raise UserError(f"there is no deployment record {path}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no deployment record: {error}") from error
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from rich.console import Console
 
@@ -76,6 +77,8 @@ def deploy_contracts(
     planned = constants.plan(config.chain.chain_id)
     if record is not None and record.exists():
         _require_same(record, planned)
+    elif record is not None and not is_plan:
+        _require_place(record)
     password = "" if is_plan else password_for(home, password_file)
 
     async def work() -> int:
@@ -84,7 +87,7 @@ def deploy_contracts(
             async with _open_deployer(home, config, password) as (rpc, sender):
                 done, receipts = await deploy(rpc, sender, planned)
             if record is not None:
-                _write(record, done)
+                _keep(record, done)
         document = _document(done, receipts, record, is_plan=is_plan)
         show(document, as_json=as_json, for_people=lambda s: _print_deployed(s, document))
         return Exit.OK
@@ -103,7 +106,8 @@ def verify_contracts(home: Home, path: Path, *, as_json: bool) -> int:
     if record.chain_id != config.chain.chain_id:
         raise UserError(
             f"{path} is about chain {record.chain_id}, and chain.chain_id is"
-            f" {config.chain.chain_id}: name an endpoint of the right chain"
+            f" {config.chain.chain_id}: set ROWEN_CHAIN_CHAIN_ID={record.chain_id}, and"
+            " ROWEN_CHAIN_RPC to an endpoint of that chain"
         )
 
     async def work() -> int:
@@ -152,12 +156,28 @@ def _require_same(path: Path, planned: DeploymentRecord) -> None:
         )
 
 
-def _write(path: Path, record: DeploymentRecord) -> None:
+def _require_place(path: Path) -> None:
+    """Before any gas is spent."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_record(record))
+        with NamedTemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+        raise UserError(f"cannot write {path}: {error.strerror}: name another --record") from error
+
+
+def _keep(path: Path, record: DeploymentRecord) -> None:
+    """Whole or not at all, as others may read it meanwhile."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(encode_record(record))
+        new.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"the contracts stand, the escrow at {record.escrow.address}, but {path} cannot be"
+            f" written: {error.strerror}. The same command with another --record writes it and"
+            " deploys nothing again"
+        ) from error
 
 
 def _document(
@@ -220,7 +240,7 @@ def _print_deployed(screen: Console, document: DeployedDocument) -> None:
 
 
 def _print_checked(screen: Console, document: CheckedDocument) -> None:
-    count = len(document.checks)
+    count = sum(check.status == "right" for check in document.checks)
     if document.is_right:
         screen.print(
             f"Right: {count} checks say that this version's contracts stand there, "

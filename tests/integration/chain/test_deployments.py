@@ -95,7 +95,8 @@ async def test_a_deployment_is_right_in_every_check_and_made_once(site: Site) ->
     assert await site.deploy() == (record, 0), "run again, it finds what is there"
     checks = await site.checks(record)
     assert not [check for check in checks if not check.is_right]
-    assert {check.contract for check in checks} == {"RowenEscrow", "RowenStake", "WalletDeployer"}
+    contracts = {"RowenEscrow", "RowenStake", "WalletDeployer", "token"}
+    assert {check.contract for check in checks} == contracts
     assert UNKNOWN not in {check.actual for check in checks}
     await RpcEscrow.connect(
         [site.devnet.rpc], chain_id=CHAIN_ID, escrow=parse_address(record.escrow.address)
@@ -196,9 +197,39 @@ async def test_an_immutable_changed_in_one_of_its_places_is_found(site: Site) ->
         await site.set_code(part.address, bytes(right))
 
 
-async def test_another_block_or_build_in_the_record_is_found(site: Site) -> None:
+@pytest.mark.parametrize("halting", [b"\xfe", b"\x01", b"\x5f\x56", b"\xef"])
+async def test_a_code_that_ends_in_no_usual_way_is_wrong_and_no_reason_to_try_later(
+    site: Site, halting: bytes
+) -> None:
+    """Endpoints tell a halt as they tell a failure of their own."""
     record, _ = await site.deploy()
-    for block in (record.block - 1, record.block + 1):
+    for contract, part in (("RowenEscrow", record.escrow), ("RowenStake", record.stake)):
+        right = await site.code(part.address)
+        await site.set_code(part.address, halting)
+        assert (contract, "code without immutables") in await site.wrong(record)
+        await site.set_code(part.address, bytes(right))
+
+
+async def test_an_endpoint_that_refuses_a_getter_of_the_right_code_is_asked_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, _ = await site.deploy()
+    rpc, original = site.devnet.rpc, site.devnet.rpc.call
+
+    async def limited(method: str, *params: object) -> Any:
+        if method == "eth_call":
+            raise RpcError(rpc.endpoint, method, "limit exceeded", b"")
+        return await original(method, *params)
+
+    monkeypatch.setattr(rpc, "call", limited)
+    with pytest.raises(Unavailable, match="limit exceeded"):
+        await site.checks(record)
+
+
+async def test_another_block_or_build_in_the_record_is_found(site: Site) -> None:
+    """Also one that the chain has not reached, which an endpoint refuses as one it forgot."""
+    record, _ = await site.deploy()
+    for block in (record.block - 1, record.block + 1, 10**9, 2**53 - 1):
         changed = msgspec.structs.replace(record, block=block)
         assert await site.wrong(changed) == {("RowenEscrow", "block")}
     other = msgspec.structs.replace(record, source_sha256="0" * 64)
@@ -231,6 +262,14 @@ async def test_what_a_deployment_lacks_is_said_before_anything_is_sent(site: Sit
     bare = msgspec.structs.replace(site.planned, token="0x" + "12" * 20)
     with pytest.raises(UserError, match="no token at 0x1212"):
         await deploy(site.devnet.rpc, site.sender, bare)
+    # Any call of it returns 18, as that many decimals or that many tokens.
+    await site.set_code(bare.token, bytes.fromhex("60125f5260205ff3"))
+    with pytest.raises(UserError, match=r"has 18 decimals.*needs a dollar with 6"):
+        await deploy(site.devnet.rpc, site.sender, bare)
+    for no_token in (b"\x00", bytes.fromhex("5f5ffd")):
+        await site.set_code(bare.token, no_token)
+        with pytest.raises(UserError, match="is no ERC-20 token"):
+            await deploy(site.devnet.rpc, site.sender, bare)
     await site.set_code(CREATE2_FACTORY, b"")
     with pytest.raises(UserError, match="no CREATE2 deployer"):
         await site.deploy()
@@ -307,6 +346,21 @@ def test_a_file_that_is_no_record_is_named(tmp_path: Path, raw: bytes) -> None:
         read_record(path)
     with pytest.raises(UserError, match="there is no deployment record"):
         read_record(tmp_path / "2.json")
+
+
+def test_a_record_with_a_number_that_no_contract_holds_is_none(tmp_path: Path) -> None:
+    record = encode_record(plan(8453, b"t" * 20, **CONSTANTS))
+    path = tmp_path / "8453.json"
+    for delay in (b"21600", b"172800", b"1209600"):
+        assert delay in record
+        path.write_bytes(record.replace(delay, b"1" + b"0" * 80))
+        with pytest.raises(UserError, match="is no deployment record"):
+            read_record(path)
+
+
+def test_of_an_endless_file_no_more_is_read_than_a_record_can_have() -> None:
+    with pytest.raises(UserError, match="is no deployment record: over"):
+        read_record(Path("/dev/zero"))
 
 
 def test_every_committed_record_is_of_this_format_and_the_schema_is_not_stale() -> None:

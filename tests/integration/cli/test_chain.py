@@ -29,6 +29,8 @@ def test_contracts_are_deployed_recorded_compared_and_used(
     assert again.out.startswith("They are there already."), again.err
     assert json.loads(record.read_text())["block"] == done["block"] > 0
 
+    check_where_no_record_can_be(home, line, tmp_path)
+
     right = rowen(home, "chain", "verify", record, "--json")
     assert right.code == 0, right.out
     assert right.document("chain-verify")["is_right"]
@@ -43,6 +45,19 @@ def test_contracts_are_deployed_recorded_compared_and_used(
     assert values["chain.escrow"] == done["escrow"]
     assert values["chain.stake"] == done["stake"]
     assert values["chain.first_block"] == done["block"]
+
+
+def check_where_no_record_can_be(home: Path, line: list[object], tmp_path: Path) -> None:
+    """Said before any gas is spent: these constants stand nowhere yet, and still do not after."""
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "8.json"
+    other = [*line[:-1], place, "--penalty", "8"]
+    refused = rowen(home, *other, "--json")
+    assert refused.code == 2
+    assert "name another --record" in refused.error()["message"]
+    done = rowen(home, *other[:-3], tmp_path / "8.json", "--penalty", "8", "--json")
+    assert len(done.document("chain-deploy")["transactions"]) == 1
+    assert sorted(path.name for path in tmp_path.glob("*8.json*")) == ["8.json"]
 
 
 def check_what_differs(home: Path, record: Path) -> None:
