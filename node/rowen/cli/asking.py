@@ -19,7 +19,8 @@ from rowen.cli.output import console, print_json
 from rowen.cli.people import counted, dollars, harmless, joules, short
 from rowen.cli.quoting import turned
 from rowen.cli.runner import Interrupt, run_async
-from rowen.client.answer import Answer, Part
+from rowen.client.answer import Answer
+from rowen.client.parts import Part
 from rowen.home import Home
 from rowen.protocol.amounts import parse_usd
 from rowen.protocol.errors import UserError

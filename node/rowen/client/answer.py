@@ -5,103 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 from msgspec.structs import replace
 
 from rowen.client.account import Account
 from rowen.client.inbox import Billed, Failed, Inbox, Over, Started, Text
+from rowen.client.parts import Part, Request
+from rowen.client.refusals import Refusals
+from rowen.client.remainder import is_list, items_left, remainder, whole_items
 from rowen.protocol.admission import input_hash
-from rowen.protocol.errors import Reason, Refused, RowenError, Unavailable, UserError
-from rowen.protocol.ids import format_address
-from rowen.protocol.jobs import (
-    CompletionInput,
-    EmbeddingsInput,
-    Finish,
-    JobInput,
-    Kind,
-    Message,
-    OcrInput,
-    kind_of,
-)
-from rowen.protocol.messages import Signed, encode_input
+from rowen.protocol.errors import RowenError, Unavailable, UserError
+from rowen.protocol.jobs import Finish
+from rowen.protocol.messages import encode_input
 from rowen.protocol.metering import PRICE_UNITS, Reading, cost, output_units_affordable
 from rowen.protocol.statements import Order, Receipt, Status
-from rowen.protocol.units import ITEM_ENDS, allowance_of, input_units_least
+from rowen.protocol.units import allowance_of, input_units_least
 from rowen_scheduler.market import Variant
-from rowen_scheduler.selection import Match, Preferences, Rejection
+from rowen_scheduler.selection import Match, Rejection
 
 if TYPE_CHECKING:
     from rowen.client.client import Client
-
-AGAIN_S_MIN: Final = 0.25
-"""A provider that says "at once" is asked again after so long."""
-
-_ADVICE: Final = {
-    Reason.COST_ABOVE_MAX: "raise max_cost",
-    Reason.CHANNEL_UNLOCKING: (
-        "the channel is being closed; take its rest with `rowen channel close PROVIDER --unlock` "
-        "when it is due, and open it again"
-    ),
-}
-"""What a person can do about a refusal that the same question would meet again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked for.
-
-    Attributes:
-        input: What to answer, and sampling.
-        preferences: Which providers will do.
-        max_cost: For the whole answer, token units.
-        max_output: Output units of the whole answer.
-    """
-
-    input: JobInput
-    preferences: Preferences
-    max_cost: int
-    max_output: int
-
-
-@dataclass(slots=True)
-class Part:
-    """What one provider contributed.
-
-    Attributes:
-        provider: Its address, 20 bytes.
-        variant: What it ran.
-        order: What was signed.
-        input_units: Prompt tokens, as the provider counts them.
-        output_units: Received.
-        receipts: Checked and paid for, with the provider's signatures.
-        is_settled: Whether nothing more can be billed: the last receipt came, or none will.
-    """
-
-    provider: bytes
-    variant: Variant
-    order: Order
-    input_units: int = 0
-    output_units: int = 0
-    receipts: list[tuple[Receipt, Signed]] = field(default_factory=list)
-    is_settled: bool = False
-
-    @property
-    def paid(self) -> int:
-        """Sum of its receipts, token units."""
-        return sum(receipt.amount for receipt, _ in self.receipts)
-
-    @property
-    def owed_at_most(self) -> int:
-        """Paid, or all that its order allows.
-
-        A provider that vanished may have gone on for a while, and delivers and bills that when
-        it is back.
-        """
-        return self.paid if self.is_settled else self.order.amount_max
 
 
 class Answer:
@@ -114,7 +40,6 @@ class Answer:
         text: Everything received.
         parts: Who contributed what, in order.
         finish: Why it ended; None while it runs.
-        attempts: Providers that could not serve or go on, and why.
     """
 
     def __init__(self, client: Client, request: Request) -> None:
@@ -125,14 +50,11 @@ class Answer:
         self._iterator: AsyncIterator[str] | None = None
         self.parts: list[Part] = []
         self.finish: Finish | None = None
-        self.attempts: list[Rejection] = []
-        self._advised: Refused | None = None
+        self._refusals = Refusals()
         # The present order's deadline by a clock that nobody sets.
         self._until_s = math.inf
-        # Who said when to ask again, and when that is on the run's clock.
-        self._provider_to_again: dict[bytes, float] = {}
-        # How long to wait for them, since the last text; None before the first wait.
-        self._patient_until: float | None = None
+        # How long to wait for who is busy, since the last text; None before the first wait.
+        self._patient_until_s: float | None = None
 
     # --- what a developer reads
 
@@ -145,6 +67,11 @@ class Answer:
     def is_running(self) -> bool:
         """Whether a provider is at work on it."""
         return self._current is not None
+
+    @property
+    def attempts(self) -> list[Rejection]:
+        """Providers that could not serve or go on, and why."""
+        return self._refusals.all
 
     @property
     def cost(self) -> int:
@@ -199,7 +126,7 @@ class Answer:
                 while not self._take(part, await inbox.get())[1]:
                     pass
             except RowenError as error:
-                self.attempts.append(Rejection(part.provider, str(error)))
+                self._refusals.add(part.provider, error, trio.current_time())
         self.finish = Finish.CANCELLED
 
     async def _next_text(self) -> str | None:
@@ -226,7 +153,7 @@ class Answer:
             except RowenError as error:
                 # This provider cannot go on; the next continues from the text we have.
                 self._current = None
-                self._failed(part.provider, error)
+                self._refusals.add(part.provider, error, trio.current_time())
                 continue
             if is_over:
                 self._current = None
@@ -236,31 +163,21 @@ class Answer:
 
     def _end_of_all(self) -> Finish | None:
         """Why nothing is left to order: the last provider vanished with all that was asked for."""
-        ending = ITEM_ENDS.get(kind_of(self._request.input))
-        if ending is not None:
-            # An item is answered by one provider; what the last one began is asked for again.
-            text = self.text
-            self._chunks = [text[: text.rfind(ending) + 1]]
-            if not self._items_left():
+        if is_list(self._request.input):
+            self._chunks = [whole_items(self._request.input, self.text)]
+            if not items_left(self._request.input, self.text):
                 return Finish.STOP
         return Finish.LENGTH if self.output_units >= self._request.max_output else None
-
-    def _items_left(self) -> int:
-        """Of a list, how many are not answered yet; else 1."""
-        ending = ITEM_ENDS.get(kind_of(self._request.input))
-        if ending is None:
-            return 1
-        return input_units_least(self._request.input) - self.text.count(ending)
 
     def _output_max(self, variant: Variant) -> int:
         """Most output units that an order may ask for now."""
         left = self._request.max_output - self.output_units
-        return min(left, variant.output_units_max * self._items_left())
+        return min(left, variant.output_units_max * items_left(self._request.input, self.text))
 
     def _take(self, part: Part, item: object) -> tuple[str, bool]:
         """Applies one item: new text, and whether the job is over."""
         if isinstance(item, Text):
-            self._patient_until = None
+            self._patient_until_s = None
             part.output_units += item.units
             self._chunks.append(item.text)
             return item.text, False
@@ -295,46 +212,27 @@ class Answer:
             try:
                 await self._choose()
             except (Unavailable, UserError):
-                if self._patient_until is None:
-                    self._patient_until = trio.current_time() + self._client.settings.busy_wait_s
-                again_at = min(self._provider_to_again.values(), default=math.inf)
-                if again_at > self._patient_until:
+                if self._patient_until_s is None:
+                    patience_s = self._client.settings.busy_wait_s
+                    self._patient_until_s = trio.current_time() + patience_s
+                if self._refusals.again_s > self._patient_until_s:
                     raise
-                await trio.sleep_until(again_at)
+                await trio.sleep_until(self._refusals.again_s)
                 self._forget_due()
             else:
                 return
 
-    def _failed(self, provider: bytes, error: RowenError) -> None:
-        """Passes this provider over from now on, or until it said to be asked again."""
-        self.attempts.append(Rejection(provider, str(error)))
-        if not isinstance(error, Refused):
-            return
-        if error.reason in _ADVICE:
-            self._advised = self._advised or error
-        if error.retry_ms is not None:
-            pause_s = max(AGAIN_S_MIN, error.retry_ms / 1000)
-            self._provider_to_again[provider] = trio.current_time() + pause_s
-
     def _forget_due(self) -> None:
         """Forgets the refusals of those who can be asked again now."""
-        now = trio.current_time()
-        due = {provider for provider, at in self._provider_to_again.items() if at <= now}
-        for provider in due:
-            del self._provider_to_again[provider]
-        self.attempts = [attempt for attempt in self.attempts if attempt.provider not in due]
+        due = self._refusals.forget_due(trio.current_time())
         # What was delivered, billed or may still be is never forgotten: it counts against the caps.
-        self.parts = [
-            part
-            for part in self.parts
-            if part.receipts or part.output_units or not part.is_settled or part.provider not in due
-        ]
+        self.parts = [part for part in self.parts if not (part.is_blank and part.provider in due)]
 
     async def _choose(self) -> None:
         """Orders from the best provider not tried yet."""
-        tried = frozenset(rejection.provider for rejection in self.attempts)
         chosen = self._request.preferences
-        preferences = dataclasses.replace(chosen, ignore=chosen.ignore | tried)
+        ignored = chosen.ignore | self._refusals.providers
+        preferences = dataclasses.replace(chosen, ignore=ignored)
         matches, rejections = await self._client.matches(preferences)
         no_money: UserError | None = None
         for match in matches:
@@ -344,23 +242,14 @@ class Answer:
                 no_money = no_money or error
                 rejections.append(Rejection(match.offer.provider, str(error)))
             except RowenError as error:
-                self._failed(match.offer.provider, error)
+                self._refusals.add(match.offer.provider, error, trio.current_time())
             else:
                 return
-        nobody = _nobody(chosen.model, self.attempts, rejections)
-        if not self.text:
-            # With more money it would work, so that is what to say, whoever else was away.
-            if no_money is not None:
-                raise no_money if not self.attempts else UserError(f"{no_money}\n{nobody}")
-            if self._advised is not None:
-                raise UserError(
-                    f"{_ADVICE[self._advised.reason]}: {self._advised.detail}\n{nobody}"
-                )
-        raise Unavailable(nobody)
+        raise self._refusals.nobody(chosen.model, rejections, no_money, is_begun=bool(self.text))
 
     async def _order(self, match: Match) -> tuple[Account, Inbox, Part]:
         account = await self._client.account(match.offer.provider)
-        job_input = _continued(self._request.input, self.text)
+        job_input = remainder(self._request.input, self.text)
         encoded = encode_input(job_input)
         salt = self._client.entropy(32)
         bound = allowance_of(job_input).input_units_max[-1]
@@ -434,33 +323,3 @@ class _Texts:
         if text is None:
             raise StopAsyncIteration
         return text
-
-
-def _continued(job_input: JobInput, text: str) -> JobInput:
-    """The input that makes another provider go on after this text."""
-    if not text:
-        return job_input
-    if isinstance(job_input, CompletionInput):
-        return replace(job_input, prompt=job_input.prompt + text)
-    if isinstance(job_input, EmbeddingsInput):
-        answered = text.count(ITEM_ENDS[Kind.EMBEDDINGS])
-        return replace(job_input, texts=job_input.texts[answered:])
-    if isinstance(job_input, OcrInput):
-        return replace(job_input, pages=job_input.pages[text.count(ITEM_ENDS[Kind.OCR]) :])
-    turns = job_input.messages
-    if turns[-1].role == "assistant":
-        return replace(
-            job_input, messages=(*turns[:-1], Message("assistant", turns[-1].content + text))
-        )
-    return replace(job_input, messages=(*turns, Message("assistant", text)))
-
-
-def _nobody(model: str, attempts: list[Rejection], rejections: list[Rejection]) -> str:
-    lines = [f"no provider can serve {model}:"]
-    # Who was tried is passed over the second time; what it said then is the reason.
-    tried = {rejection.provider for rejection in attempts}
-    others = [rejection for rejection in rejections if rejection.provider not in tried]
-    lines += [f"  {format_address(r.provider)}: {r.why}" for r in (*attempts, *others)]
-    if len(lines) == 1:
-        lines.append("  no provider is known: name one with --provider")
-    return "\n".join(lines)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 
-from rowen.client.answer import Answer, Request
+from rowen.client.answer import Answer
 from rowen.client.items import ItemsAnswer
+from rowen.client.parts import Request
 from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import (
     ITEMS_MAX,

@@ -13,10 +13,11 @@ import trio
 
 from rowen.chain.base import ChannelKey, Escrow
 from rowen.client.account import Account
-from rowen.client.answer import Answer, Request
+from rowen.client.answer import Answer
 from rowen.client.asking import Asking
 from rowen.client.link import attach, greet, listen, provider_of
 from rowen.client.offers import Asker
+from rowen.client.parts import Request
 from rowen.client.recovery import replay
 from rowen.p2p.network import Network
 from rowen.p2p.session import Patience

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from rowen.client.answer import Answer, Part
+from rowen.client.answer import Answer
+from rowen.client.parts import Part
 from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.jobs import Finish
 from rowen.protocol.statements import Receipt

@@ -12,11 +12,12 @@ from typing import Any, Generic, Self, TypeVar
 import msgspec
 import trio
 
-from rowen.client.answer import Answer, Part
+from rowen.client.answer import Answer
 from rowen.client.buyer import Buyer, open_buyer
 from rowen.client.client import Client as CoreClient
 from rowen.client.items import ItemsAnswer
 from rowen.client.link import provider_of
+from rowen.client.parts import Part
 from rowen.config import Config, load_config
 from rowen.home import Home
 from rowen.protocol.amounts import parse_usd

@@ -7,7 +7,8 @@ from tests.unit.protocol.build import order, receipt, variant
 
 from rowen.cli.asking import Clock, energy_of, part_entry, result_line
 from rowen.cli.people import joules
-from rowen.client.answer import Answer, Part, Request
+from rowen.client.answer import Answer
+from rowen.client.parts import Part, Request
 from rowen.protocol.jobs import ChatInput, Message
 from rowen.protocol.messages import Signed
 from rowen.protocol.statements import EnergySource
