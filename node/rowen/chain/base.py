@@ -19,10 +19,11 @@ from uuid import uuid4
 
 from rowen.chain.events import Claimed, Event, RowSkipped, SkipReason
 from rowen.chain.refusals import advice
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.ids import channel_id_of
+from rowen.protocol.ids import channel_id_of, format_address
 from rowen.protocol.statements import Release
 
 if TYPE_CHECKING:
@@ -193,6 +194,34 @@ class Reverted(UserError):
         )
         self.error = error
         self.arguments = arguments
+
+
+class TooFewTokens(UserError):
+    """A wallet holds less of the escrow's token than a call needs. Nothing was sent."""
+
+    def __init__(self, holder: bytes, missing: int, purpose: str) -> None:
+        """What is missing.
+
+        Args:
+            holder: 20 bytes.
+            missing: Token units.
+            purpose: Such as ``to lock $5.00``.
+        """
+        super().__init__(
+            f"{format_address(holder)} needs {format_usd(missing)} more of the escrow's token"
+            f" {purpose}: send it some"
+        )
+
+
+class TooLittleGas(UserError):
+    """A key cannot pay for a transaction. Nothing was sent."""
+
+    def __init__(self, sender: bytes, missing_wei: int, chain_id: int) -> None:
+        """What is missing."""
+        super().__init__(
+            f"{format_address(sender)} needs {missing_wei} more wei for gas"
+            f" ({missing_wei / 10**18:.6f} coin) on chain {chain_id}: send it some"
+        )
 
 
 def pack_rows(rows: Sequence[bytes]) -> bytes:

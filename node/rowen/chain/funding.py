@@ -15,7 +15,7 @@ from rowen.chain.authorizations import (
     TokenFacts,
     key_signature,
 )
-from rowen.chain.base import TxReceipt
+from rowen.chain.base import TooFewTokens, TxReceipt
 from rowen.chain.calls import escrow as calls
 from rowen.chain.calls import token as token_calls
 from rowen.chain.calls.escrow import Lock, LockPart
@@ -23,6 +23,7 @@ from rowen.chain.codec import Call
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.rpc import RpcError, to_hex
 from rowen.chain.sender import Sender
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
 from rowen.protocol.signing import Key
@@ -187,10 +188,7 @@ class Funder:
     async def _require_tokens(self, amount: int) -> None:
         missing = amount - await self._escrow.token_balance(self._key.address)
         if missing > 0:
-            raise UserError(
-                f"{format_address(self._key.address)} needs {missing} more token units"
-                f" to lock {amount}"
-            )
+            raise TooFewTokens(self._key.address, missing, f"to lock {format_usd(amount)}")
 
     def _unsupported(self, what: str) -> UserError:
         token = format_address(self._escrow.deployment.token)

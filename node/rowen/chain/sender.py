@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import trio
 
-from rowen.chain.base import BlockRef, Ceiling, Reverted
+from rowen.chain.base import BlockRef, Ceiling, Reverted, TooLittleGas
 from rowen.chain.contract import decode_revert
 from rowen.chain.mined import Mined, find_mined, read_mined, why_reverted
 from rowen.chain.rpc import Rpc, RpcError, quantity, to_hex
@@ -178,10 +178,7 @@ class Sender:
         balance_wei, next_nonce = await self._account()
         missing_wei = gas * fee.total_max_wei - balance_wei
         if missing_wei > 0:
-            raise UserError(
-                f"{format_address(self.address)} needs {missing_wei} more wei for gas"
-                f" ({missing_wei / 10**18:.6f} coin) on chain {self._chain_id}: send it some"
-            )
+            raise TooLittleGas(self.address, missing_wei, self._chain_id)
         tx = Transaction(
             chain_id=self._chain_id,
             nonce=next_nonce,

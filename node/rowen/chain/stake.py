@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
-from rowen.chain.base import Reverted, TxReceipt
+from rowen.chain.base import Reverted, TooFewTokens, TxReceipt
 from rowen.chain.calls import stake as calls
 from rowen.chain.calls import token as token_calls
 from rowen.chain.codec import Call
@@ -15,6 +15,7 @@ from rowen.chain.funding import allow
 from rowen.chain.rpc import RpcError, to_hex
 from rowen.chain.sender import Sender
 from rowen.chain.staking import BondView, Penalty, SlashResult, StakeDeployment, penalty_of
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.protocol.fraud import Offence, Proof, check
 from rowen.protocol.ids import format_address
@@ -122,6 +123,7 @@ class RpcStakeWallet:
     async def bond(self, provider: bytes, amount: int, *, intent: str) -> TxReceipt:
         """See ``StakeWallet``."""
         if not await self._sender.is_known(intent):
+            await self._require_enough(provider, amount)
             await self._allow(amount, intent)
         return await self._call(calls.bond(provider, amount), intent)
 
@@ -148,14 +150,18 @@ class RpcStakeWallet:
                 return SlashResult(mined.receipt, Penalty(event.burned, event.reward))
         raise Unavailable(f"the slash 0x{mined.receipt.hash.hex()} shows no Slashed event")
 
+    async def _require_enough(self, provider: bytes, amount: int) -> None:
+        """What the contract would refuse, before an allowance for it is paid for and stays."""
+        missing = amount - await self._stake.escrow.token_balance(self.address)
+        if missing > 0:
+            raise TooFewTokens(self.address, missing, f"to bond {format_usd(amount)}")
+        bonded = (await self._stake.bond(provider)).amount + amount
+        if bonded < self._stake.deployment.penalty:
+            raise Reverted("bond", "BondBelowPenalty", (bonded, self._stake.deployment.penalty))
+
     async def _allow(self, amount: int, intent: str) -> None:
         escrow, spender = self._stake.escrow, self._stake.deployment.address
         token = escrow.deployment.token
-        missing = amount - await escrow.token_balance(self.address)
-        if missing > 0:
-            raise UserError(
-                f"{format_address(self.address)} needs {missing} more token units to bond {amount}"
-            )
         allowance = await escrow.view(token_calls.allowance(self.address, spender), to=token)
         # The bond takes an allowance only: an ERC-2612 permit would need the same transactions.
         await allow(self._sender, token, spender, amount, allowance, intent)

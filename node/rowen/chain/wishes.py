@@ -18,6 +18,7 @@ from rowen.chain import authorizations
 from rowen.chain.authorizations import Funding, Permit, Signable, TokenFacts, key_signature
 from rowen.chain.base import ChannelKey, Deployment, Escrow, TxReceipt, Wallet
 from rowen.chain.calls.escrow import Lock
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address, keccak, parse_address
@@ -117,7 +118,7 @@ def lock_wish(
         UserError: The token takes no such signature, or nothing can fund without gas.
     """
     if not 0 < amount <= AMOUNT_MAX:
-        raise UserError(f"{amount} token units cannot be locked")
+        raise UserError(f"{format_usd(amount)} cannot be locked: name an amount above $0")
     chosen = by or _gasless(token, amount)
     can = {
         Funding.PERMIT: token.permit_nonce is not None,

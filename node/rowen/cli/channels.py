@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from rowen.chain.authorizations import Funding
-from rowen.chain.base import Reverted
+from rowen.chain.base import Reverted, TooLittleGas
 from rowen.cli.buyers import Session, transaction_of
 from rowen.cli.buying_documents import (
     BoughtChannel,
@@ -52,17 +53,17 @@ def open_channels(
 
     async def work() -> int:
         async with session.buyer(network=False) as buyer:
-            least = buyer.escrow.deployment.min_lock
-            if amount < least:
-                raise UserError(f"a channel takes {dollars(least)} or more, not {dollars(amount)}")
             for address in addresses:
-                _require_open(await buyer.channel(address))
-            await _require_tokens(buyer, amount * len(addresses))
-            if len(addresses) == 1:
-                way = Funding(by) if by else None
-                receipt = await buyer.open_channel(addresses[0], amount, way)
-            else:
-                receipt = await buyer.open_channels(addresses, amount)
+                report = await buyer.channel(address)
+                require_fundable(report, amount, buyer)
+                _require_open(report)
+            await require_tokens(buyer, amount * len(addresses))
+            with _gas_or(f"--lock {usd}", addresses):
+                if len(addresses) == 1:
+                    way = Funding(by) if by else None
+                    receipt = await buyer.open_channel(addresses[0], amount, way)
+                else:
+                    receipt = await buyer.open_channels(addresses, amount)
             reports = [await buyer.channel(address) for address in addresses]
         document = ChannelOpenedDocument(
             payer=reports[0].payer,
@@ -129,16 +130,52 @@ def close_channel(
     return run_async(work)
 
 
+def require_fundable(report: ChannelReport, amount: int, buyer: Buyer) -> None:
+    """What no signature and no waiting can change.
+
+    Raises:
+        UserError: Nobody could spend what is locked there, or it is too little to begin with.
+    """
+    if report.stopped:
+        raise UserError(
+            f"the channel with {report.provider} is at an end ({harmless(report.stopped)}), and "
+            "no job could spend what is locked in it: take its rest with `rowen channel close "
+            f"{report.provider}`, and buy from somebody else"
+        )
+    least = buyer.escrow.deployment.min_lock
+    if not report.locked and amount < least:
+        raise UserError(f"a channel is opened with {dollars(least)} or more, not {dollars(amount)}")
+
+
 def _require_open(report: ChannelReport) -> None:
+    close = f"`rowen channel close {report.provider}"
     if report.unlock_at_s:
         raise UserError(
-            f"the channel with {report.provider} is being closed: take its rest with `rowen "
-            f"channel close {report.provider} --unlock` from {_when(report.unlock_at_s)} on, and "
-            "open it again"
+            f"the channel with {report.provider} is being closed: keep it with {close} --cancel`, "
+            f"or take its rest with {close} --unlock` from {_when(report.unlock_at_s)} on; then "
+            "lock more"
         )
 
 
-async def _require_tokens(buyer: Buyer, amount: int) -> None:
+@contextmanager
+def _gas_or(wish: str, providers: Sequence[bytes]) -> Iterator[None]:
+    """Names the other way, which needs no gas, when there is too little of it."""
+    try:
+        yield
+    except TooLittleGas as error:
+        named = format_address(providers[0]) if len(providers) == 1 else "PROVIDER"
+        raise UserError(
+            f"{error}; or sign `rowen channel sign {named} FILE {wish}`, and have somebody else "
+            "send that and pay the gas"
+        ) from error
+
+
+async def require_tokens(buyer: Buyer, amount: int) -> None:
+    """Before anything is signed.
+
+    Raises:
+        UserError: The payer has less.
+    """
     held = await buyer.escrow.token_balance(buyer.payer)
     if held < amount:
         raise UserError(
@@ -154,7 +191,8 @@ async def _request(buyer: Buyer, provider: bytes, before: ChannelReport) -> Chan
             f"this channel's rest was asked for already and can be taken from "
             f"{_when(before.unlock_at_s)}: run the command again then, with --unlock"
         )
-    receipt = await buyer.request_unlock(provider)
+    with _gas_or("--leave", [provider]):
+        receipt = await buyer.request_unlock(provider)
     after = await buyer.channel(provider)
     return ChannelClosedDocument(
         channel_id=after.channel_id,
@@ -169,7 +207,8 @@ async def _request(buyer: Buyer, provider: bytes, before: ChannelReport) -> Chan
 async def _cancel(buyer: Buyer, provider: bytes, before: ChannelReport) -> ChannelClosedDocument:
     if not before.unlock_at_s:
         raise UserError("this channel's rest was not asked for: there is nothing to take back")
-    receipt = await buyer.cancel_unlock(provider)
+    with _gas_or("--stay", [provider]):
+        receipt = await buyer.cancel_unlock(provider)
     return ChannelClosedDocument(
         channel_id=before.channel_id,
         provider=before.provider,

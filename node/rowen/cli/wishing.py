@@ -29,6 +29,7 @@ from rowen.chain.wishes import (
 from rowen.cli.acting import open_purse, patience
 from rowen.cli.buyers import Session, transaction_of
 from rowen.cli.chain_documents import SentDocument, WishDocument
+from rowen.cli.channels import require_fundable, require_tokens
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
@@ -164,6 +165,9 @@ async def _wish(buyer: Buyer, provider: bytes, kind: Kind, amount: int, wished: 
     # The chain's clock judges it.
     deadline_s = (await escrow.head()).timestamp_s + wished.hours * HOUR_S
     if kind == "lock":
+        if amount:
+            require_fundable(await buyer.channel(provider), amount, buyer)
+            await require_tokens(buyer, amount)
         token = await escrow.token_facts(buyer.payer)
         by = Funding(wished.by) if wished.by else None
         return lock_wish(escrow.deployment, key, amount, token, deadline_s, by)

@@ -23,15 +23,17 @@ from rowen.chain.base import (
     ClaimResult,
     Deployment,
     Spent,
+    TooFewTokens,
+    TooLittleGas,
     TxReceipt,
     pack_rows,
 )
 from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.events import Event
 from rowen.chain.transactions import Attempt, Outcome
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.ids import format_address
 from rowen.protocol.statements import Release
 from rowen.testing.escrow_model import EMPTY, EscrowModel
 from rowen.testing.fake_chain import GAS_PRICE_WEI, TX_GAS, FakeBlock, FakeChain, FakeTx
@@ -320,9 +322,7 @@ class FakeWallet:
     async def _require_tokens(self, amount: int) -> None:
         missing = amount - await self.escrow.token_balance(self.address)
         if missing > 0:
-            raise UserError(
-                f"{format_address(self.address)} needs {missing} more token units to lock {amount}"
-            )
+            raise TooFewTokens(self.address, missing, f"to lock {format_usd(amount)}")
 
     async def allow(self, spender: bytes, amount: int, intent: str) -> None:
         """Gives an allowance, in a transaction of its own, unless there is one."""
@@ -344,8 +344,8 @@ class FakeWallet:
             tx = FakeTx(sender=self.address, nonce=nonce, rule=rule, arguments=arguments, gas=gas)
             missing_wei = gas * GAS_PRICE_WEI - chain.balance_wei(self.address)
             if missing_wei > 0:
-                raise UserError(
-                    f"{format_address(self.address)} needs {missing_wei} more wei for gas"
+                raise TooLittleGas(
+                    self.address, missing_wei, self.escrow.deployment.domain.chain_id
                 )
             chain.dry_run(tx)
             self.journal[intent] = tx

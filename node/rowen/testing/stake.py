@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rowen.chain.base import Reverted, TxReceipt
+from rowen.chain.base import Reverted, TooFewTokens, TxReceipt
 from rowen.chain.events import Slashed
 from rowen.chain.staking import BondView, Penalty, SlashResult, StakeDeployment, penalty_of
+from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import UserError
 from rowen.protocol.fraud import Proof, check
 from rowen.protocol.ids import format_address
@@ -59,11 +60,13 @@ class FakeStakeWallet:
         if intent not in self.wallet.journal:
             missing = amount - await self.wallet.escrow.token_balance(self.address)
             if missing > 0:
-                raise UserError(
-                    f"{format_address(self.address)} needs {missing} more token units"
-                    f" to bond {amount}"
-                )
-            await self.wallet.allow(self.wallet.escrow.chain.stake.address, amount, intent)
+                raise TooFewTokens(self.address, missing, f"to bond {format_usd(amount)}")
+            stake = self.wallet.escrow.chain.stake
+            held = self.wallet.escrow.chain.newest_model().bonds.get(provider)
+            bonded = amount + (held.amount if held else 0)
+            if bonded < stake.penalty:
+                raise Reverted("bond", "BondBelowPenalty", (bonded, stake.penalty))
+            await self.wallet.allow(stake.address, amount, intent)
         return (await self.wallet.send(intent, "bond", provider, amount))[0]
 
     async def request_unbond(self, provider: bytes, amount: int, *, intent: str) -> TxReceipt:

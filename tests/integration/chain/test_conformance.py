@@ -105,7 +105,9 @@ async def test_a_repeated_intent_makes_no_second_transaction(world: World) -> No
 
 
 async def test_a_lock_of_tokens_one_has_not_says_how_many_are_missing(world: World) -> None:
-    with pytest.raises(UserError, match="needs 1 more token"):
+    with pytest.raises(
+        UserError, match=r"needs \$0.000001 more of the escrow's token to lock \$1.000001: send"
+    ):
         await lock(world, 1_000_001)
 
 

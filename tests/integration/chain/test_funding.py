@@ -89,7 +89,7 @@ async def test_many_channels_are_funded_in_one_transaction_and_all_or_none(world
     ]
     await reverts("LockBelowMinimum", wallet.lock_many(small, intent="too small"))
     assert await locked(world, ChannelKey(PAYER.address, bytes([9]) * 20, SESSION.address)) == 0
-    with pytest.raises(UserError, match="more token units"):
+    with pytest.raises(UserError, match="more of the escrow's token to lock"):
         await wallet.lock_many([LockPart(PROVIDER.address, SESSION.address, 10**9)], intent="dear")
 
 

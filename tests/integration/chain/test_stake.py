@@ -149,8 +149,10 @@ async def test_what_is_leaving_can_be_slashed(world: World) -> None:
 
 async def test_a_bond_is_at_least_a_penalty_and_of_tokens_one_has(world: World) -> None:
     payer, provider = await world.stake_wallet(PAYER), await world.stake_wallet(PROVIDER)
+    height = (await world.escrow.head()).number
     with pytest.raises(Reverted) as caught:
         await payer.bond(PROVIDER.address, PENALTY - 1, intent="small")
     assert caught.value.error == "BondBelowPenalty"
-    with pytest.raises(UserError, match="needs 10000 more token units to bond"):
+    assert (await world.escrow.head()).number == height, "no allowance was paid for"
+    with pytest.raises(UserError, match=r"needs \$0.01 more of the escrow's token to bond"):
         await provider.bond(PROVIDER.address, PENALTY, intent="poor")

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 from tests.integration.cli.inside import Inside
 
 from rowen.chain.devnet import devnet_key
+from rowen.chain.keystore import load_key, sealing_key
+from rowen.home import Home
 from rowen.protocol.ids import format_address
+from rowen.store.base import ChannelStopped
+from rowen.store.journal import open_journal
 
 PROVIDERS = [format_address(devnet_key(300 + number).address) for number in range(5)]
 
@@ -35,6 +41,56 @@ def test_channels_are_funded_one_by_one_or_many_at_once(inside: Inside) -> None:
     assert "leave --by away" in inside.refused(home, *line, *PROVIDERS[:2], "1", "--by", "permit")
     assert "too little" in inside.refused(home, *line, *PROVIDERS, "900")
     assert inside(home, *line, PROVIDERS[0], "--json").error()["kind"] == "usage"
+
+
+def test_the_least_amount_opens_a_channel_and_less_adds_to_it(inside: Inside) -> None:
+    """The escrow's minimum keeps dust from opening channels; a top-up is no new one."""
+    home = inside.home("client", funded="wallet")
+    line = ("channel", "open")
+    assert "opened with $0.001 or more" in inside.refused(home, *line, PROVIDERS[0], "0.0009")
+    inside(home, *line, PROVIDERS[0], "0.001", "--json").document("channel-open")
+    done = inside(home, *line, PROVIDERS[0], "0.000001", "--json").document("channel-open")
+    assert done["channels"][0]["locked"] == "1001"
+    message = inside.refused(home, *line, *PROVIDERS[:2], "0.000001")
+    assert "opened with $0.001 or more" in message
+    nobody = "0x" + "00" * 20
+    assert "0x00…00 is nobody" in inside.refused(home, *line, nobody, "1")
+
+
+def test_a_payer_without_gas_is_shown_the_way_that_needs_none(inside: Inside) -> None:
+    home = inside.home("client", funded="wallet")
+    inside(home, "channel", "open", PROVIDERS[0], "2", "--json").document("channel-open")
+    inside.rpc("anvil_setBalance", inside.address(home, "wallet"), "0x0")
+    sign = f"`rowen channel sign {PROVIDERS[0]} FILE"
+    assert f"{sign} --lock 0.50`" in inside.refused(home, "channel", "open", PROVIDERS[0], "0.50")
+    assert f"{sign} --leave`" in inside.refused(home, "channel", "close", PROVIDERS[0])
+    many = inside.refused(home, "channel", "open", *PROVIDERS[:2], "1")
+    assert "`rowen channel sign PROVIDER FILE --lock 1`" in many
+
+
+def test_nothing_more_is_locked_in_a_channel_that_no_job_can_use(
+    inside: Inside, tmp_path: Path
+) -> None:
+    """A disputed receipt ended it; money there would only wait for the unlock delay."""
+    home = inside.home("client", funded="wallet")
+    opened = inside(home, "channel", "open", PROVIDERS[0], "2", "--json").document("channel-open")
+    trio.run(partial(stop, home, bytes.fromhex(opened["channels"][0]["channel_id"][2:])))
+    for line in (
+        ("channel", "open", PROVIDERS[0], "2"),
+        ("channel", "open", PROVIDERS[1], PROVIDERS[0], "2"),
+        ("channel", "sign", PROVIDERS[0], tmp_path / "wish", "--lock", "2"),
+    ):
+        message = inside.refused(home, *line)
+        assert "at an end (receipt 1 is disputed)" in message
+        assert f"`rowen channel close {PROVIDERS[0]}`" in message
+    inside(home, "channel", "close", PROVIDERS[0], "--json").document("channel-close")
+
+
+async def stop(home: Home, channel_id: bytes) -> None:
+    """What the client writes when a receipt is wrong."""
+    session = await load_key(home.session_key, home.read_password())
+    async with open_journal(home.buyer_journal, sealing_key(session)) as journal:
+        await journal.append(ChannelStopped(channel_id=channel_id, detail="receipt 1 is disputed"))
 
 
 def test_a_request_for_the_rest_is_taken_back(inside: Inside) -> None:
@@ -89,7 +145,9 @@ def test_a_payer_without_gas_signs_and_a_stranger_sends(
     inside.warp(1)  # The escrow takes a wish once, and one second's are the same.
     leave = signed("leave again", "--leave")
     sent(leave)
-    assert "UnlockTooEarly" in inside.refused(relayer, "channel", "send", leave, "--unlock")
+    early = inside.refused(relayer, "channel", "send", leave, "--unlock")
+    assert "UnlockTooEarly" in early
+    assert "it can be done from 20" in early
     inside.warp(3_600)
     assert sent(leave, "--unlock")["locked"] == "0"
     assert int(inside.rpc("eth_getBalance", wallet, "latest"), 16) == 0
@@ -133,6 +191,8 @@ def test_what_is_no_wish_is_refused(inside: Inside, tmp_path: Path) -> None:
     assert "nothing left" in inside.refused(home, *sign, "--leave")
     assert "was not asked for" in inside.refused(home, *sign, "--stay")
     assert "cannot be locked" in inside.refused(home, *sign, "--lock", "0")
+    assert "opened with $0.001 or more" in inside.refused(home, *sign, "--lock", "0.0001")
+    assert "$4,000.00 too little" in inside.refused(home, *sign, "--lock", "5000")
     send = ("channel", "send", file)
     assert "cannot read" in inside.refused(home, *send)
     inside(home, *sign, "--lock", "2", "--json").document("channel-sign")

@@ -79,7 +79,9 @@ def test_what_is_missing_for_a_bond_is_said(inside: Inside) -> None:
     nothing = inside.home("nothing", chain__stake=NOBODY)
     assert "there is no contract at" in inside.refused(nothing, "stake", "status")
     poor = inside.home("poor")
-    assert "more token units to bond" in inside.refused(poor, "stake", "bond", "25")
+    assert "$25.00 more of the escrow's token to bond" in inside.refused(
+        poor, "stake", "bond", "25"
+    )
 
 
 @pytest.mark.parametrize("key", ["session", "FILE"])
