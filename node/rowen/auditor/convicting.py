@@ -59,11 +59,13 @@ class Conviction(msgspec.Struct, frozen=True, kw_only=True):
         channels: How many.
         receipts: How many, those of others and malformed ones included.
         proofs: By channel and sequence.
+        unread: For each file that could not be read to its end: which, and why.
     """
 
     channels: int
     receipts: int
     proofs: list[Proof]
+    unread: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +115,24 @@ def convict(
     for path in bundles:
         _require_bundle(path, domain)
     known = {record.id: record for record in own.channels}
+    unread: dict[str, str] = {}
     for path in bundles:
-        known |= {record.id: record for record in _stream(path, CHANNELS, ChannelRecord, limits)}
+        records = _stream(path, CHANNELS, ChannelRecord, limits, unread)
+        known |= {record.id: record for record in records}
     count = 0
 
     def receipts() -> Iterator[Signed]:
         nonlocal count
         count = 0
         for signed in chain(
-            own.receipts, *(_stream(path, RECEIPTS, Signed, limits) for path in bundles)
+            own.receipts, *(_stream(path, RECEIPTS, Signed, limits, unread) for path in bundles)
         ):
             count += 1
             yield signed
 
     proofs = find_proofs(domain, known, receipts)
-    return Conviction(channels=len(known), receipts=count, proofs=proofs)
+    said = [f"{file}: {why}" for file, why in sorted(unread.items())]
+    return Conviction(channels=len(known), receipts=count, proofs=proofs, unread=said)
 
 
 def _require_bundle(path: Path, domain: Domain) -> None:
@@ -143,10 +148,14 @@ def _require_bundle(path: Path, domain: Domain) -> None:
         )
 
 
-def _stream(path: Path, name: str, kind: type[T], limits: Limits) -> Iterator[T]:
-    """The records of one file, up to the first that cannot be read."""
+def _stream(
+    path: Path, name: str, kind: type[T], limits: Limits, unread: dict[str, str]
+) -> Iterator[T]:
+    """The records of one file, up to the first that cannot be read; notes why it stopped."""
     try:
         with Folder(path) as folder, folder.open(name) as file:
             yield from RecordReader(kind, limits).read(file.chunks(limits.file_bytes_max))
-    except (Absent, Unreadable, BadRecord):
-        return
+    except BadRecord as error:
+        unread[str(path / name)] = f"record {error.index}: {error}"
+    except (Absent, Unreadable) as error:
+        unread[str(path / name)] = str(error)

@@ -121,13 +121,28 @@ class OffenceEntry(Document, frozen=True):
 
 
 class ReportDocument(Document, frozen=True):
-    """``rowen audit report``. Nothing is sent unless ``is_submitted``."""
+    """``rowen audit report``. Nothing is sent unless ``is_submitted``.
+
+    Attributes:
+        stake: The contract.
+        escrow: Whose receipts it punishes.
+        reporter: Who gets the rewards.
+        channels: How many were looked through.
+        receipts: How many.
+        unread: Files of the bundles that could not be read to their end, each with the reason;
+            what stands behind may prove more.
+        is_submitted: Whether the offences were reported.
+        offences: All that is proved.
+        burned: Of all of them, token units.
+        reward: Of all of them.
+    """
 
     stake: Address
     escrow: Address
     reporter: Address
     channels: Count
     receipts: Count
+    unread: list[str]
     is_submitted: bool
     offences: list[OffenceEntry]
     burned: Amount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +23,7 @@ from rowen.cli.chain_documents import OffenceEntry, ReportDocument
 from rowen.cli.exits import Exit
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
-from rowen.cli.people import counted, dollars, to_copy, transaction
+from rowen.cli.people import counted, dollars, harmless, to_copy, transaction
 from rowen.cli.runner import run_async
 from rowen.config import Config, load_config
 from rowen.home import Home
@@ -77,7 +78,10 @@ def report_fraud(
                 reporter = await key_address(home.wallet_key)
                 entries = await _expected(stake, found.proofs, reporter)
                 document = _document(stake, reporter, found, entries, is_submitted=False)
-        show(document, as_json=as_json, for_people=lambda s: _print_report(s, document, bundles))
+        again = ["rowen", "audit", "report", *map(str, bundles)]
+        if with_journal:
+            again.append("--journal")
+        show(document, as_json=as_json, for_people=lambda s: _print_report(s, document, again))
         return Exit.OK
 
     return run_async(work)
@@ -182,6 +186,7 @@ def _document(
         reporter=format_address(reporter),
         channels=found.channels,
         receipts=found.receipts,
+        unread=found.unread,
         is_submitted=is_submitted,
         offences=entries,
         burned=str(sum(int(entry.burned) for entry in entries)),
@@ -189,8 +194,10 @@ def _document(
     )
 
 
-def _print_report(screen: Console, document: ReportDocument, bundles: Sequence[Path]) -> None:
+def _print_report(screen: Console, document: ReportDocument, again: Sequence[str]) -> None:
     looked = f"{counted(document.receipts, 'receipt')} of {counted(document.channels, 'channel')}"
+    for file in document.unread:
+        screen.print(harmless(f"Not read to its end, so there may be more: {file}"), soft_wrap=True)
     if not document.offences:
         screen.print(f"Nothing is proved against anybody by {looked}.")
         return
@@ -207,7 +214,7 @@ def _print_report(screen: Console, document: ReportDocument, bundles: Sequence[P
             f"Nothing was sent. Reporting this burns {dollars(document.burned)} and gives "
             f"{dollars(document.reward)} to {document.reporter}:"
         )
-        to_copy(screen, " ".join(["rowen audit report", *map(str, bundles), "--submit"]))
+        to_copy(screen, shlex.join([*again, "--submit"]))
 
 
 def _outcome(entry: OffenceEntry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -236,7 +237,7 @@ def _print_deployed(screen: Console, document: DeployedDocument) -> None:
         transaction(screen, sent)
     if document.record:
         screen.print(f"The record is {document.record}; anybody can check it:")
-        to_copy(screen, f"rowen chain verify {document.record}")
+        to_copy(screen, shlex.join(["rowen", "chain", "verify", document.record]))
 
 
 def _print_checked(screen: Console, document: CheckedDocument) -> None:

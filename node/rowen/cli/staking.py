@@ -39,7 +39,8 @@ def show_stake(home: Home, provider: str, *, as_json: bool) -> int:
     config = load_config(home.config)
 
     async def work() -> int:
-        await _show(config, await provider_or_own(home, provider), "shown", None, as_json=as_json)
+        address = await provider_or_own(home, provider)
+        await _show(config, address, "shown", None, as_json=as_json)
         return Exit.OK
 
     return run_async(work)
@@ -65,14 +66,20 @@ def change_stake(
         address = await provider_or_own(home, provider)
         asked = Acting(action=action, provider=format_address(address), amount=str(amount))
         done = await perform(home, config, password_file, key, asked)
-        await _show(config, address, _ACTION_TO_STEP[action], done, as_json=as_json)
+        await _show(config, address, _ACTION_TO_STEP[action], done, amount, as_json=as_json)
         return Exit.OK
 
     return run_async(work)
 
 
 async def _show(
-    config: Config, provider: bytes, step: Step, done: TransactionReport | None, *, as_json: bool
+    config: Config,
+    provider: bytes,
+    step: Step,
+    done: TransactionReport | None,
+    asked: int = 0,
+    *,
+    as_json: bool,
 ) -> None:
     async with open_escrow(config.chain) as escrow:
         stake = await open_stake(escrow, config.chain)
@@ -89,10 +96,10 @@ async def _show(
         step=step,
         transaction=None if done is None else transaction_of(done),
     )
-    show(document, as_json=as_json, for_people=lambda screen: _print_stake(screen, document))
+    show(document, as_json=as_json, for_people=lambda screen: _print_stake(screen, document, asked))
 
 
-def _print_stake(screen: Console, document: StakeDocument) -> None:
+def _print_stake(screen: Console, document: StakeDocument, asked: int) -> None:
     pairs = [
         ("provider", document.provider),
         ("at stake", dollars(document.bonded)),
@@ -105,6 +112,8 @@ def _print_stake(screen: Console, document: StakeDocument) -> None:
         pairs.append(("from", when.strftime("%Y-%m-%d %H:%M:%S %Z")))
     facts(screen, pairs)
     if document.step == "requested":
+        if int(document.leaving) > asked:
+            screen.print("For what was asked back before, the delay began anew.")
         screen.print("It can be slashed until it has left. Then, from any node:")
         to_copy(screen, f"rowen stake withdraw --provider {document.provider}")
     if document.transaction is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -223,10 +224,10 @@ def _print_wish(screen: Console, document: WishDocument) -> None:
     )  # fmt: skip
     if document.is_signed:
         screen.print(f"Signed in {document.file}. Whoever has that file can send it, and no more:")
-        to_copy(screen, f"rowen channel send {document.file}")
+        to_copy(screen, f"rowen channel send {shlex.quote(document.file)}")
     else:
         screen.print(f"Sign the typed_data in {document.file} with the payer's wallet, then:")
-        to_copy(screen, f"rowen channel send {document.file} --signature 0x…")
+        to_copy(screen, f"rowen channel send {shlex.quote(document.file)} --signature 0x…")
 
 
 def _print_sent(screen: Console, document: SentDocument, has_unlocked: bool) -> None:

@@ -218,6 +218,30 @@ def test_several_bundles_and_the_own_journal_prove_together_what_none_proves_alo
     assert submitted["offences"][0]["transaction"] is None, "there is nothing to take"
 
 
+def test_what_could_not_be_read_is_named_and_the_rest_still_proves(
+    inside: Inside, tmp_path: Path
+) -> None:
+    """A bundle that was cut off must not pass for one that proves nothing more."""
+    case = Case(inside, devnet_key(235))
+    log = case.offences()[0]
+    whole = case.bundle(tmp_path / "the whole one", log)
+    assert case.report(whole)["unread"] == []
+    cut = case.bundle(tmp_path / "the cut one", [*log, case.receipt(2, total=9)])
+    receipts = cut / RECEIPTS
+    receipts.write_bytes(receipts.read_bytes()[:-9])
+    report = case.report(cut)
+    (unread,) = report["unread"]
+    assert unread.startswith(f"{receipts}: record 3: record is cut off after ")
+    assert [each["offence"] for each in report["offences"]] == ["equivocation"]
+    said = inside(case.home, "audit", "report", cut, "--journal").out
+    assert "Not read to its end, so there may be more:" in said
+    assert f"rowen audit report '{cut}' --journal --submit" in said
+    (cut / CHANNELS).unlink()
+    (first, _) = case.report(cut)["unread"]
+    assert first.startswith(f"{cut / CHANNELS}: ")
+    assert case.bonded() == 25_000_000
+
+
 def test_what_is_not_proved_is_neither_shown_nor_sent(inside: Inside, tmp_path: Path) -> None:
     """A stranger's signature, another deployment, a bad price, a log that adds up."""
     case = Case(inside, devnet_key(240))

@@ -46,18 +46,26 @@ def test_a_bond_is_made_asked_back_and_withdrawn_to_the_payout_address(inside: I
         "25000000",
         "bonded",
     )
-    assert "BondBelowPenalty" in inside.refused(home, "stake", "bond", "1", "--provider", NOBODY)
-    assert "UnbondExceedsBond" in inside.refused(home, "stake", "unbond", "26")
+    small = inside.refused(home, "stake", "bond", "1", "--provider", NOBODY)
+    assert "a bond is $10.00 or more in all" in small
+    assert "$25.00 can be asked back" in inside.refused(home, "stake", "unbond", "26")
     asked = inside(home, "stake", "unbond", "10", "--json").document("stake-unbond")
     assert (asked["active"], asked["leaving"]) == ("15000000", "10000000")
     cancelled = inside(home, "stake", "cancel", "--json").document("stake-cancel")
     assert (cancelled["active"], cancelled["leave_at_s"]) == ("25000000", 0)
 
-    said = inside(home, "stake", "unbond", "10").out
+    said = inside(home, "stake", "unbond", "4").out
+    assert "the delay began anew" not in said
+    inside.warp(3_600)
+    said = inside(home, "stake", "unbond", "6").out
+    assert "For what was asked back before, the delay began anew." in said
     assert "It can be slashed until it has left." in said
     assert f"rowen stake withdraw --provider {operator}" in said
-    assert "UnbondTooEarly" in inside.refused(home, "stake", "withdraw")
-    inside.warp(7_200)
+    inside.warp(3_601)
+    early = inside.refused(home, "stake", "withdraw")
+    assert "UnbondTooEarly" in early
+    assert "it can be done from 20" in early
+    inside.warp(3_600)
     stranger = inside.home("stranger", funded="wallet")
     assert "only the provider and its payout address" in inside.refused(
         stranger, "stake", "unbond", "1", "--provider", operator, "--key", "wallet"

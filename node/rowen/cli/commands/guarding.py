@@ -70,7 +70,10 @@ def stake_unbond(
     password_file: PasswordFile = None,
     as_json: Json = False,
 ) -> int:
-    """Ask for part of the bond back; `rowen stake withdraw` takes it after the delay."""
+    """Ask for part of the bond back; `rowen stake withdraw` takes it after the delay.
+
+    Asking for more later starts the delay anew for all of it.
+    """
     node = node_of(home)
     from rowen.cli.staking import change_stake
 
