@@ -13,11 +13,13 @@ import trio
 from msgspec.structs import replace
 from trio.testing import MockClock
 
+from rowen.auditor.convicting import convict, own_evidence
 from rowen.engine.base import Engine
 from rowen.p2p.network import Stream
 from rowen.p2p.session import Session, open_session
 from rowen.protocol import messages
 from rowen.protocol.errors import PeerError, Unavailable, UserError
+from rowen.protocol.fraud import Offence, check
 from rowen.protocol.jobs import Finish, Kind
 from rowen.protocol.messages import FromClient, encode, open_signed, seal
 from rowen.protocol.metering import Reading, cost
@@ -27,6 +29,7 @@ from rowen.protocol.vectors import vector_text
 from rowen.store.base import DisputeKept
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.simulator import PATIENCE, SimClient, SimProvider, Simulation, simulate
+from rowen.testing.store import open_fake_journal
 
 TEXT = "an answer of seven tokens or so"
 
@@ -187,6 +190,34 @@ async def test_a_signed_lie_is_disputed_kept_as_evidence_and_not_paid(
         assert kept.signer == liar.key.address
         with pytest.raises((UserError, Unavailable), match="stopped"):
             await ask(client)
+
+
+@pytest.mark.parametrize(
+    ("lie", "offence"),
+    [
+        ({"sequence": 0}, Offence.EQUIVOCATION),
+        ({"sequence": 1, "total": 10**6}, Offence.BROKEN_TOTAL),
+        ({"sequence": 1, "total": 48, "status": Status.FAILED}, Offence.CHARGED_FAILURE),
+    ],
+    ids=lambda value: value.name if isinstance(value, Offence) else "",
+)
+async def test_what_the_client_keeps_of_an_offence_is_a_proof_of_it(
+    autojump_clock: MockClock, lie: dict[str, Any], offence: Offence
+) -> None:
+    """Threat 21: an honest answer, then the crime; nothing but the client's own journal."""
+    async with swindle() as (liar, client):
+        honest = await ask(client)
+        assert honest.cost == 24, "the totals above stand on it"
+        liar.receipt = lie
+        with pytest.raises(Unavailable, match="`rowen audit report` says what it costs"):
+            await ask(client)
+        await trio.sleep(1)
+        await client.kill()
+        async with open_fake_journal(client.disk) as journal:
+            own = await own_evidence(journal, liar.domain)
+        (proof,) = convict(liar.domain, [], own).proofs
+        assert (proof.offence, proof.channel.provider) == (offence, liar.key.address)
+        check(proof, liar.domain)
 
 
 async def test_a_receipt_signed_by_somebody_else_ends_the_session(

@@ -16,6 +16,7 @@ from rowen.protocol.ids import format_address
 Argument = int | bytes
 
 _SIGN_ANEW: Final = "have the payer sign a new one, with `rowen channel sign`"
+_NO_KEY: Final = "that is no signature of a key: give the payer's own, of 65 bytes"
 _ASKED_BACK: Final = (
     "take that back with `rowen channel close PROVIDER --cancel`, or take the rest from {} on"
 )
@@ -124,6 +125,9 @@ _ERROR_TO_ADVICE: Final[Mapping[str, str | Callable[..., str]]] = {
     # The token's own; OpenZeppelin's names, which EIP-6093 fixes.
     "ERC20InsufficientBalance": _too_few_tokens,
     "ERC20InsufficientAllowance": _too_little_allowed,
+    "ECDSAInvalidSignature": _NO_KEY,
+    "ECDSAInvalidSignatureLength": _NO_KEY,
+    "ECDSAInvalidSignatureS": _NO_KEY,
     "ERC3009InvalidSignature": f"that is no signature of the payer over exactly this: {_SIGN_ANEW}",
     "ERC3009UsedAuthorization": f"it was sent or cancelled before: {_SIGN_ANEW}",
     "ERC3009InvalidAuthorizationTime": f"it is not good at this time: {_SIGN_ANEW}",

@@ -13,9 +13,11 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from rowen.chain.authorizations import Funding
-from rowen.chain.base import fresh_intent
+from rowen.chain.base import Reverted, TxReceipt, fresh_intent
 from rowen.chain.connect import open_escrow
+from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key
+from rowen.chain.wallet import RpcWallet
 from rowen.chain.wishes import (
     Kind,
     Wish,
@@ -143,7 +145,7 @@ def send_wish(
                 receipt = await (
                     wallet.unlock(wish.channel, intent=fresh_intent("unlock"))
                     if unlocks
-                    else send(wish, escrow, wallet)
+                    else _sent(wish, escrow, wallet)
                 )
             view = await escrow.channel(wish.channel.id, confirmations=0)
         document = SentDocument(
@@ -159,6 +161,18 @@ def send_wish(
         return Exit.OK
 
     return run_async(work)
+
+
+async def _sent(wish: Wish, escrow: RpcEscrow, wallet: RpcWallet) -> TxReceipt:
+    try:
+        return await send(wish, escrow, wallet)
+    except Reverted as error:
+        if error.error:
+            raise
+        # So do wallets and tokens that know no such signature.
+        raise UserError(
+            f"{error}; most likely the signature is not that of {wish.payer} over exactly this"
+        ) from error
 
 
 async def _wish(buyer: Buyer, provider: bytes, kind: Kind, amount: int, wished: WishedFor) -> Wish:

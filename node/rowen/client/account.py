@@ -248,7 +248,10 @@ class Account:
                 inbox.put(Over(effect.finish, effect.detail))
                 del self._inboxes[effect.job]
             elif isinstance(effect, on.Dispute):
-                disputed = PeerError(f"receipt disputed: {effect.detail}")
+                disputed = PeerError(
+                    f"receipt disputed: {effect.detail}; it is kept, and `rowen audit report` says"
+                    " what it costs the provider"
+                )
                 inbox.put(Failed(disputed, is_settled=True))
 
     def _paid(self, effect: on.Pay, bill: messages.Bill, voucher: Signed) -> list[Entry]:

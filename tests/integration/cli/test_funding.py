@@ -173,6 +173,12 @@ def test_a_wallet_elsewhere_signs_the_typed_data(inside: Inside, tmp_path: Path)
     assert "exists" in inside.refused(home, *line, "--elsewhere")
     assert "nobody signed" in inside.refused(relayer, "channel", "send", file)
 
+    wrong = ("channel", "send", file, "--signature")
+    inside.rpc("anvil_setCode", payer, "0x5f5ffd")
+    assert f"is not that of {payer}" in inside.refused(relayer, *wrong, "0x1234")
+    inside.rpc("anvil_setCode", payer, "0x")
+    assert "no signature of" in inside.refused(relayer, *wrong, "0x" + "00" * 65)
+
     typed = json.loads(file.read_text())["typed_data"]
     account = Account.from_key(elsewhere.secret)
     signature = "0x" + account.sign_typed_data(full_message=typed).signature.hex().removeprefix(

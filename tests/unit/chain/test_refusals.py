@@ -13,7 +13,6 @@ from rowen.chain.refusals import advice
 # `audit report` and `claim` judge before they send.
 SILENT = {
     "BadRowsLength", "ChannelMismatch", "CreditTooLarge", "DelayOutOfRange",
-    "ECDSAInvalidSignature", "ECDSAInvalidSignatureLength", "ECDSAInvalidSignatureS",
     "ERC20InvalidApprover", "ERC20InvalidReceiver", "ERC20InvalidSender", "ERC20InvalidSpender",
     "EscrowHasNoCode", "InvalidAccountNonce", "InvalidShortString", "LockTooLarge", "NotFailed",
     "NotProvider", "NothingCharged", "PermitSignerMismatch", "ReceiptSignerMismatch",
