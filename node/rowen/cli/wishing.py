@@ -109,8 +109,8 @@ def sign_wish(
             else:
                 key = await load_key(home.wallet_key, password)
                 wish = sign(wish, deployment, token, key)
-            _write_new(file, encode_wish(wish))
             await buyer.remember(provider)
+            _write_new(file, encode_wish(wish))
         document = _wish_document(wish, file)
         show(document, as_json=as_json, for_people=lambda s: _print_wish(s, document))
         return Exit.OK

@@ -111,22 +111,21 @@ class Buyer:
             Unavailable: The chain does not answer in time; the transaction stays pending.
         """
         wallet = await self._wallet()
+        # Before the money moves: whoever dies meanwhile must find where it is.
+        await self.remember(provider)
         with _patience():
-            receipt = await wallet.lock(
+            return await wallet.lock(
                 provider, self._key.address, amount, intent=fresh_intent("lock"), by=by
             )
-        await self.remember(provider)
-        return receipt
 
     async def open_channels(self, providers: Sequence[bytes], amount: int) -> TxReceipt:
         """Locks as much more for each of many providers, all or none; raises as the above."""
         wallet = await self._wallet()
         parts = [LockPart(provider, self._key.address, amount) for provider in providers]
-        with _patience():
-            receipt = await wallet.lock_many(parts, intent=fresh_intent("lock"))
         for provider in providers:
             await self.remember(provider)
-        return receipt
+        with _patience():
+            return await wallet.lock_many(parts, intent=fresh_intent("lock"))
 
     async def cancel_unlock(self, provider: bytes) -> TxReceipt:
         """Takes the request for what is left of a channel back.

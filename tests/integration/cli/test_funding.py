@@ -12,7 +12,9 @@ from tests.integration.cli.inside import Inside
 
 from rowen.chain.devnet import devnet_key
 from rowen.chain.keystore import load_key, sealing_key
+from rowen.chain.sender import Sender
 from rowen.home import Home
+from rowen.protocol.errors import Unavailable
 from rowen.protocol.ids import format_address
 from rowen.store.base import ChannelStopped
 from rowen.store.journal import open_journal
@@ -91,6 +93,28 @@ async def stop(home: Home, channel_id: bytes) -> None:
     session = await load_key(home.session_key, home.read_password())
     async with open_journal(home.buyer_journal, sealing_key(session)) as journal:
         await journal.append(ChannelStopped(channel_id=channel_id, detail="receipt 1 is disputed"))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_money_is_listed_even_if_the_command_that_locked_it_never_heard_of_it(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """It was sent, and then the process died; the channel stands in no settings, either."""
+    home = inside.home("client", funded="wallet")
+
+    async def never_hears(*_: object) -> None:
+        raise Unavailable("the line is cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "_follow", never_hears)
+        # Of many channels the allowance is sent first, and it is that which is not heard of.
+        for _ in range(count):
+            done = inside(home, "channel", "open", *PROVIDERS[:count], "3", "--json")
+            assert done.code == 4, done.out
+    inside.rpc("anvil_mine", "0x2")
+    listed = inside(home, "channel", "list", "--json").document("channel-list")["channels"]
+    there = {c["provider"]: c["locked"] for c in listed}
+    assert there.items() >= dict.fromkeys(PROVIDERS[:count], "3000000").items()
 
 
 def test_a_request_for_the_rest_is_taken_back(inside: Inside) -> None:
