@@ -5,22 +5,23 @@ import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {Funding} from "../Funding.sol";
 import {HookUSDC} from "../Tokens.sol";
 import {Actors} from "./Actors.sol";
-import {Book, Market} from "./Market.sol";
+import {Book} from "./Books.sol";
+import {Market} from "./Market.sol";
 import {RelayMarket} from "./RelayMarket.sol";
 
-/// @notice The sentences of E1 … E19 are in the README beside this file.
+/// @notice The sentences of E1 … E20 are in the README beside this file.
 contract EscrowInvariants is Funding {
     RelayMarket internal market;
 
     function setUp() public virtual override {
         super.setUp();
         market = new RelayMarket(escrow, usdc, domain);
-        bytes4[] memory actions = new bytes4[](24);
+        bytes4[] memory actions = new bytes4[](25);
         actions[0] = Market.lock.selector;
         actions[1] = Market.sell.selector;
         actions[2] = Market.claim.selector;
         actions[3] = Market.sweep.selector;
-        actions[4] = Market.changePayout.selector;
+        actions[4] = Market.requestPayout.selector;
         actions[5] = Market.requestUnlock.selector;
         actions[6] = Market.cancelUnlock.selector;
         actions[7] = Market.unlock.selector;
@@ -41,6 +42,7 @@ contract EscrowInvariants is Funding {
         actions[21] = RelayMarket.askOut.selector;
         actions[22] = RelayMarket.sendCancellation.selector;
         actions[23] = RelayMarket.changeMind.selector;
+        actions[24] = Market.settlePayout.selector;
         targetContract(address(market));
         targetSelector(FuzzSelector(address(market), actions));
     }
@@ -80,6 +82,9 @@ contract EscrowInvariants is Funding {
         assertEq(credit, market.earned(index) - market.swept(index), "E8");
         assertEq(escrow.accumulatorOf(provider), market.accumulator(index), "E9");
         assertEq(escrow.payoutOf(provider), market.payout(index), "E10");
+        (address next, uint64 applyAt) = escrow.pendingPayoutOf(provider);
+        assertEq(next, market.nextPayout(index), "E10");
+        assertEq(applyAt, market.payoutAt(index), "E10");
         uint256 slot = uint256(vm.load(address(escrow), keccak256(abi.encode(provider, 3))));
         uint256 payout = uint160(market.payout(index));
         assertEq(slot, credit == 0 ? 0 : credit | payout << 96, "E11");

@@ -7,22 +7,7 @@ import {RowenEscrow} from "../../src/RowenEscrow.sol";
 import {IRowenEscrow} from "../../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {Typed} from "../Typed.sol";
-import {Actors} from "./Actors.sol";
-
-/// @notice One channel as a bystander's plain books see it.
-struct Book {
-    bytes32 id;
-    address payer;
-    address signer;
-    uint256 provider; // its index
-    uint256 key; // the signer's
-    uint256 payerKey;
-    uint256 deposited;
-    uint256 refunded;
-    uint256 claimed;
-    uint256 unlockAt;
-    uint96 promised; // the highest total an honest client signed; always covered by the lock
-}
+import {Book, Books, State} from "./Books.sol";
 
 /// @notice A row some client signed once: it may be shown again at any time, by anybody.
 struct OldRow {
@@ -33,13 +18,11 @@ struct OldRow {
 
 /// @notice A market of 8 providers and 16 channels, in which some are honest and some are not. Every action keeps plain
 /// books beside the contract; the invariants compare the two.
-contract Market is Actors {
-    uint256 public constant CHANNELS = 16;
+contract Market is Books {
     uint96 internal constant MIN_LOCK = 1e6;
 
     RowenEscrow public immutable escrow;
 
-    Book[] internal _books;
     OldRow[] private _oldRows;
     uint64 private _releases;
 
@@ -47,8 +30,10 @@ contract Market is Actors {
     mapping(uint256 provider => uint256) public swept;
     mapping(uint256 provider => bytes32) public accumulator;
     mapping(uint256 provider => address) public payout;
+    mapping(uint256 provider => address) public nextPayout;
+    mapping(uint256 provider => uint256) public payoutAt;
 
-    constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) Actors(8, usdc_, domain) {
+    constructor(RowenEscrow escrow_, TestUSDC usdc_, bytes32 domain) Books(8, usdc_, domain) {
         escrow = escrow_;
         for (uint256 i = 0; i < _providers.length; ++i) {
             payout[i] = _providers[i].addr;
@@ -84,16 +69,17 @@ contract Market is Actors {
 
     function lock(uint256 seed, uint96 amount) external {
         (Book storage book,) = pick(seed);
-        if (book.unlockAt != 0) return;
         amount = uint96(bound(amount, MIN_LOCK, 1e12));
         usdc.mint(book.payer, amount);
+        bytes memory call = abi.encodeCall(escrow.lock, (providerOf(book), book.signer, amount));
+        if (book.unlockAt != 0) return mustFail(book.payer, call, "E20: nobody adds to what is leaving");
         vm.prank(book.payer);
         escrow.lock(providerOf(book), book.signer, amount);
         book.deposited += amount;
     }
 
     function sell(uint256 seed, uint96 more) external {
-        (Book storage book, uint256 index) = pick(seed);
+        (Book storage book, uint256 index) = pickIn(State.Sellable, seed);
         uint96 locked = lockedOf(book);
         if (locked <= book.promised || book.unlockAt != 0) return;
         book.promised = uint96(bound(more, book.promised + 1, locked));
@@ -102,9 +88,14 @@ contract Market is Actors {
 
     // ---- Honest providers ----
 
-    /// @notice Claims the highest voucher of each of the provider's channels; each must pay in full.
+    /// @notice A provider that is owed something claims it.
     function claim(uint256 seed) public {
-        uint256 provider = seed % PROVIDERS;
+        (Book storage book,) = pickIn(State.Owing, seed);
+        claimFor(book.provider);
+    }
+
+    /// @dev The highest voucher of each of the provider's channels; each must pay in full.
+    function claimFor(uint256 provider) private {
         bytes memory rows;
         uint256 owed;
         for (uint256 i = provider; i < CHANNELS; i += PROVIDERS) {
@@ -119,6 +110,9 @@ contract Market is Actors {
 
     function sweep(uint256 seed) public {
         uint256 provider = seed % PROVIDERS;
+        for (uint256 i = 0; i < PROVIDERS && earned[provider] == swept[provider]; ++i) {
+            provider = (provider + 1) % PROVIDERS;
+        }
         uint256 amount = earned[provider] - swept[provider];
         if (amount == 0) return;
         uint256 before = usdc.balanceOf(payout[provider]);
@@ -127,38 +121,54 @@ contract Market is Actors {
         swept[provider] += amount;
     }
 
-    function changePayout(uint256 seed, bool isVetoed) external {
+    function requestPayout(uint256 seed) external {
         uint256 provider = seed % PROVIDERS;
         address operator = _providers[provider].addr;
         address next = address(uint160(0xc01d000 + seed % 1000));
-        bool isFirst = payout[provider] == operator;
         vm.prank(operator);
         escrow.requestPayout(next);
-        if (isFirst) {
-            payout[provider] = next;
-        } else if (isVetoed) {
+        if (payout[provider] == operator) payout[provider] = next;
+        else (nextPayout[provider], payoutAt[provider]) = (next, block.timestamp + escrow.payoutDelay());
+    }
+
+    /// @notice Vetoes or applies what a provider asked for, if one did; too early it must fail, and so must a stranger's veto.
+    function settlePayout(uint256 seed, bool isVetoed) external {
+        uint256 provider = seed % PROVIDERS;
+        for (uint256 i = 0; i < PROVIDERS && nextPayout[provider] == address(0); ++i) {
+            provider = (provider + 1) % PROVIDERS;
+        }
+        address operator = _providers[provider].addr;
+        bytes memory call = abi.encodeCall(escrow.applyPayout, (operator));
+        if (nextPayout[provider] == address(0)) return mustFail(operator, call, "E10: nothing was asked for");
+        if (isVetoed) {
+            mustFail(address(this), abi.encodeCall(escrow.vetoPayout, (operator)), "E10: only its predecessor vetoes");
             vm.prank(payout[provider]);
             escrow.vetoPayout(operator);
         } else {
-            pass(escrow.payoutDelay());
+            if (block.timestamp < payoutAt[provider]) return mustFail(operator, call, "E10: not before its time");
             escrow.applyPayout(operator);
-            payout[provider] = next;
+            payout[provider] = nextPayout[provider];
         }
+        (nextPayout[provider], payoutAt[provider]) = (address(0), 0);
     }
 
     // ---- Those who leave ----
 
     function requestUnlock(uint256 seed) external {
-        (Book storage book,) = pick(seed);
-        if (book.unlockAt != 0 || lockedOf(book) == book.claimed) return;
+        (Book storage book,) = seed % 8 == 0 ? pick(seed >> 3) : pickIn(State.Open, seed);
+        if (book.unlockAt != 0 || lockedOf(book) == book.claimed) {
+            bytes memory call = abi.encodeCall(escrow.requestUnlock, (providerOf(book), book.signer));
+            return mustFail(book.payer, call, "E20: a request is made once, and for something");
+        }
         vm.prank(book.payer);
         escrow.requestUnlock(providerOf(book), book.signer);
         book.unlockAt = block.timestamp + escrow.unlockDelay();
     }
 
     function cancelUnlock(uint256 seed) external {
-        (Book storage book,) = pick(seed);
-        if (book.unlockAt == 0) return;
+        (Book storage book,) = pickIn(State.Leaving, seed);
+        bytes memory call = abi.encodeCall(escrow.cancelUnlock, (providerOf(book), book.signer));
+        if (book.unlockAt == 0) return mustFail(book.payer, call, "E20: there is nothing to take back");
         vm.prank(book.payer);
         escrow.cancelUnlock(providerOf(book), book.signer);
         book.unlockAt = 0;
@@ -166,15 +176,11 @@ contract Market is Actors {
 
     /// @notice Too early it must fail. In time, the provider has used the delay to claim.
     function unlock(uint256 seed) public {
-        (Book storage book,) = pick(seed);
-        if (book.unlockAt == 0) return;
-        if (block.timestamp < book.unlockAt) {
-            try escrow.unlock(book.payer, providerOf(book), book.signer) {
-                check(false, "E13: no unlock before its time");
-            } catch {}
-            return;
-        }
-        claim(book.provider);
+        (Book storage book,) = pickIn(State.Leaving, seed);
+        bytes memory call = abi.encodeCall(escrow.unlock, (book.payer, providerOf(book), book.signer));
+        if (book.unlockAt == 0) return mustFail(book.payer, call, "E13: no unlock unasked");
+        if (block.timestamp < book.unlockAt) return mustFail(book.payer, call, "E13: no unlock before its time");
+        claimFor(book.provider);
         uint256 refund = lockedOf(book) - book.claimed;
         uint256 before = usdc.balanceOf(book.payer);
         escrow.unlock(book.payer, providerOf(book), book.signer);
@@ -183,21 +189,27 @@ contract Market is Actors {
         book.unlockAt = 0;
     }
 
-    /// @notice Releases down to what was promised, sometimes before it was claimed, or to anything above, as a provider does
-    /// that would keep the rest from leaving; then tries the same release again.
-    function release(uint256 seed, uint96 kept, bool isHostile) external {
-        (Book storage book,) = pick(seed);
-        uint96 total = isHostile ? uint96(bound(kept, book.promised, lockedOf(book))) : book.promised;
+    /// @notice Releases down to what was promised, sometimes before it was claimed; or to anything else, as a provider does
+    /// that would keep a payer from leaving, or forgoes what it was promised. Then tries the same release again.
+    function release(uint256 seed, uint96 kept, bool isHonest) external {
+        (Book storage book,) = seed % 2 == 0 ? pick(seed >> 1) : pickIn(State.Leaving, seed);
+        uint96 total = isHonest ? book.promised : uint96(bound(kept, 0, lockedOf(book)));
         // A different deadline each, or a second release of the same total would be the first again.
-        uint64 deadline = uint64(block.timestamp) + 1 days + ++_releases;
-        bytes32 digest = Typed.release(_domain, book.id, total, deadline);
-        (bytes32 r, bytes32 vs) = vm.signCompact(_providers[book.provider].privateKey, digest);
-        escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs);
-        book.refunded += lockedOf(book) - (total > book.claimed ? total : book.claimed);
-        if (lockedOf(book) == book.claimed) book.unlockAt = 0;
-        try escrow.release(book.payer, book.signer, providerOf(book), total, deadline, r, vs) {
-            check(false, "E15: a release works once");
-        } catch {}
+        bytes memory call = releaseOf(book, total, uint64(block.timestamp) + 1 days + ++_releases);
+        (bool done,) = address(escrow).call(call);
+        check(done, "E15: a release works");
+        uint256 left = total > book.claimed ? total : book.claimed;
+        book.refunded += lockedOf(book) - left;
+        if (left == book.claimed) book.unlockAt = 0;
+        if (left < book.promised) book.promised = uint96(left);
+        mustFail(book.payer, call, "E15: a release works once");
+        mustFail(book.payer, releaseOf(book, total, uint64(block.timestamp) - 1), "E15: and in time");
+    }
+
+    function releaseOf(Book storage book, uint96 total, uint64 deadline) private view returns (bytes memory) {
+        (bytes32 r, bytes32 vs) =
+            vm.signCompact(_providers[book.provider].privateKey, Typed.release(_domain, book.id, total, deadline));
+        return abi.encodeCall(escrow.release, (book.payer, book.signer, providerOf(book), total, deadline, r, vs));
     }
 
     // ---- The hostile ----
@@ -205,6 +217,10 @@ contract Market is Actors {
     /// @notice Anybody claims old, foreign, repeated, unfunded, changed and random rows in any order.
     function attack(uint256 seed, uint256 victim) external {
         uint256 provider = victim % PROVIDERS;
+        // Often one whose clients signed something.
+        if (victim % 4 != 0 && _oldRows.length != 0) {
+            provider = _books[_oldRows[(victim >> 2) % _oldRows.length].book].provider;
+        }
         bytes memory rows;
         uint256 owed;
         for (uint256 i = 0; i < 1 + seed % 6; ++i) {
@@ -245,25 +261,11 @@ contract Market is Actors {
 
     // ---- The books ----
 
-    function books() external view returns (Book[] memory) {
-        return _books;
-    }
-
-    function channelOf(Book memory book) public view returns (uint96 locked, uint96 claimed, uint64 unlockAt) {
-        return escrow.channels(escrow.channelId(book.payer, _providers[book.provider].addr, book.signer));
-    }
-
-    function pick(uint256 seed) internal view returns (Book storage book, uint256 index) {
-        index = seed % CHANNELS;
-        book = _books[index];
-    }
-
-    function lockedOf(Book storage book) internal view returns (uint96) {
-        return uint96(book.deposited - book.refunded);
-    }
-
-    function providerOf(Book storage book) internal view returns (address) {
-        return _providers[book.provider].addr;
+    /// @dev What nobody may do is tried all the same: a campaign that never tries would not notice.
+    function mustFail(address sender, bytes memory call, string memory promise_) internal {
+        vm.prank(sender);
+        (bool done,) = address(escrow).call(call);
+        check(!done, promise_);
     }
 
     function sign(Book storage book, uint96 total) private view returns (bytes memory) {

@@ -6,7 +6,8 @@ import {Lock, LockPart} from "../../src/interfaces/IRowenEscrow.sol";
 import {TestUSDC} from "../../src/test-token/TestUSDC.sol";
 import {HookUSDC} from "../Tokens.sol";
 import {Typed} from "../Typed.sol";
-import {Book, Market} from "./Market.sol";
+import {Book, State} from "./Books.sol";
+import {Market} from "./Market.sol";
 
 /// @notice What a payer's signature is for.
 enum Way {
@@ -57,8 +58,13 @@ contract RelayMarket is Market {
     }
 
     /// @notice Signs a request to leave, or a cancellation of the one that is pending, and gives it away.
-    function askOut(uint256 seed, uint32 time) public {
-        (Book storage book, uint256 index) = pick(seed);
+    function askOut(uint256 seed, uint32 time) external {
+        (, uint256 index) = pickIn(seed % 2 == 0 ? State.Open : State.Leaving, seed >> 1);
+        askOutOf(index, time);
+    }
+
+    function askOutOf(uint256 index, uint32 time) private {
+        Book storage book = _books[index];
         bool isRequest = book.unlockAt == 0;
         Lock memory wanted = lockOf(book, 0, book.unlockAt, time);
         (address payer, address provider, address signer) = (wanted.payer, wanted.provider, wanted.signer);
@@ -74,9 +80,9 @@ contract RelayMarket is Market {
 
     /// @notice Gives a cancellation away, cancels by itself instead, and asks again a little later.
     function changeMind(uint256 seed) external {
-        (Book storage book,) = pick(seed);
+        (Book storage book, uint256 index) = pickIn(State.Leaving, seed);
         if (book.unlockAt == 0 || lockedOf(book) == book.claimed) return;
-        askOut(seed, 7 days - 1);
+        askOutOf(index, 7 days - 1);
         vm.prank(book.payer);
         escrow.cancelUnlock(providerOf(book), book.signer);
         vm.warp(block.timestamp + 1);

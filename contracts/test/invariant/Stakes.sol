@@ -36,7 +36,8 @@ contract Stakes is Actors {
 
     function bond(uint256 seed, uint96 amount) external {
         StakeBook storage account = _accounts[seed % PROVIDERS];
-        amount = uint96(bound(amount, account.bonded >= _penalty ? 1 : _penalty, 1e12));
+        // Small, so that some bonds do not cover what is proved.
+        amount = uint96(bound(amount, account.bonded >= _penalty ? 1 : _penalty, 2 * _penalty));
         usdc.mint(address(this), amount);
         usdc.approve(address(stake), amount);
         stake.bond(_providers[seed % PROVIDERS].addr, amount);
