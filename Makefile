@@ -14,7 +14,7 @@ FORGE := cd contracts && node tools/foundry forge
 PYTEST := pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow contracts-long check fix bench soak lock clean distclean
+.PHONY: help setup demo test test-slow contracts-long check fix bench soak abuse lock clean distclean
 
 help: ## List the commands
 	@echo "Needs Python 3.11 to 3.13 and make. Everything else is fetched, pinned, into this directory."
@@ -61,6 +61,9 @@ bench: setup ## Measure, as ratios against a baseline run on the same machine
 
 soak: setup ## Ten minutes of 64 paid streams: ledger, memory, latency (MINUTES=2 for less)
 	@python -m benchmarks.soak --minutes $(or $(MINUTES),10)
+
+abuse: setup ## What one abusive peer costs the others' streams; ATTACKS="pings jobs" for some
+	@python -m benchmarks.abuse $(ATTACKS)
 
 lock: ## Resolve requirements/ anew; `make lock UPGRADE=--upgrade` lifts every version
 	@$(PYTHON) tools/lock.py $(UPGRADE)

@@ -167,7 +167,7 @@ async def serve() -> None:
         network = await stack.enter_async_context(
             open_network(trade.PROVIDER.secret, listen=[LOOPBACK])
         )
-        escrow = _escrow()
+        escrow = escrow_of_all()
         node = Provider(
             key=trade.PROVIDER,
             domain=escrow.deployment.domain,
@@ -206,7 +206,7 @@ async def serve() -> None:
 async def buy(address: str) -> None:
     """The clients, each with a key, a connection, a journal and a channel of its own."""
     async with AsyncExitStack() as stack:
-        clients = [await _client(stack, number, address) for number in range(CHANNELS)]
+        clients = [await open_buyer(stack, number, address) for number in range(CHANNELS)]
 
         async def answer(request: Any) -> Any:
             if request["do"] == "stream":
@@ -220,8 +220,9 @@ async def buy(address: str) -> None:
         await answer_parent("ready", answer)
 
 
-async def _client(stack: AsyncExitStack, number: int, address: str) -> Client:
-    key = _session(number)
+async def open_buyer(stack: AsyncExitStack, number: int, address: str) -> Client:
+    """The client with this number, its journal and its connection, for as long as the stack."""
+    key = session(number)
     journal, _ = await scratch_journal(stack)
     network = await stack.enter_async_context(open_network(key.secret))
     settings = ClientSettings(
@@ -233,7 +234,9 @@ async def _client(stack: AsyncExitStack, number: int, address: str) -> Client:
         busy_wait_s=0,
     )
     return await stack.enter_async_context(
-        open_client(key=key, network=network, escrow=_escrow(), journal=journal, settings=settings)
+        open_client(
+            key=key, network=network, escrow=escrow_of_all(), journal=journal, settings=settings
+        )
     )
 
 
@@ -301,16 +304,17 @@ async def _overfill(clients: Sequence[Client]) -> dict[str, Any]:
     return {"refusal_ms": took_ms}
 
 
-def _session(number: int) -> Key:
+def session(number: int) -> Key:
+    """The session key of the channel with this number."""
     return Key(trade.named(f"soak session {number}"))
 
 
-def _escrow() -> FakeEscrow:
-    """The same chain in both processes, with the channels of all clients."""
+def escrow_of_all() -> FakeEscrow:
+    """The same chain in every process, with the channels of all clients."""
     chain = FakeChain()
     chain.mint(trade.PAYER, DEPOSIT * CHANNELS)
     for number in range(CHANNELS):
-        arguments = (trade.PROVIDER.address, _session(number).address, DEPOSIT)
+        arguments = (trade.PROVIDER.address, session(number).address, DEPOSIT)
         chain.submit(FakeTx(sender=trade.PAYER, nonce=number, rule="lock", arguments=arguments))
     return FakeEscrow(chain)
 

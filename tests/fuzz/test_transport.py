@@ -53,14 +53,14 @@ class Wire:
 
 
 class Measured(Yamux):
-    """Notes what it held after each chunk, and how long the longest took."""
+    """Notes what it held after each turn, and how long the longest took."""
 
     longest_s = 0.0
 
-    def _feed(self, chunk: memoryview) -> None:
+    def _feed(self, chunk: memoryview) -> memoryview:
         started = time.thread_time()
         try:
-            super()._feed(chunk)
+            return super()._feed(chunk)
         finally:
             self.longest_s = max(self.longest_s, time.thread_time() - started)
             limits = self.limits

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from benchmarks.__main__ import BENCHES, main
+from benchmarks.abuse import measure
+from benchmarks.attacks import ATTACKS
 from benchmarks.compare import Pair, Row, row_of
 from benchmarks.soak import soak
 from benchmarks.table import table
@@ -23,6 +25,15 @@ def test_a_benchmark_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert rows
     assert all(row["ours"] > 0 and row["bench"] == name for row in rows)
     assert all(row["name"] in capsys.readouterr().out for row in rows[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_attack_meets_a_provider_that_goes_on(attack: str) -> None:
+    """Whatever it costs, the honest clients' streams come to their ends."""
+    result = measure(attack, 0.2, turns=1)
+    (turn,) = result.attacked
+    assert 0 < turn.p50_ms <= turn.p99_ms
 
 
 @pytest.mark.slow

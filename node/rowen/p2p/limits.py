@@ -27,6 +27,9 @@ class Limits:
         unnegotiated_streams_max: Inbound streams on one connection that have named no protocol.
         streams_per_s: Sustained rate of new inbound streams on one connection.
         streams_burst: How many of them may come at once.
+        frames_per_s: Sustained rate of frames that we handle on one inbound connection; of a
+            peer that sends more we read more slowly.
+        frames_burst: How many of them are handled at once.
         window_bytes: Unread input that we let one negotiated stream send ahead; at least the
             256 KiB that Yamux grants from the start.
         unread_bytes_max: Unread input on one connection, all streams together; the stream
@@ -56,6 +59,8 @@ class Limits:
     unnegotiated_streams_max: int = 16
     streams_per_s: float = 50.0
     streams_burst: int = 200
+    frames_per_s: float = 2000.0
+    frames_burst: int = 4000
     window_bytes: int = 1 << 20
     unread_bytes_max: int = 4 << 20
     outbox_bytes_max: int = 512 << 10

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import trio
 
 from rowen.p2p.network import Stream
+from rowen.p2p.rates import TokenBucket
 from rowen.p2p.scopes import single_error
 from rowen.protocol.errors import PeerError, Unavailable
 from rowen.protocol.framing import (
@@ -30,6 +31,9 @@ from rowen.protocol.framing import (
 
 _FRAMES_PER_YIELD = 64
 """Messages handed out of one read before others get a turn."""
+
+_TOKEN_BYTES = 16 << 10
+"""What a token of a session's rate is good for; a message takes one at least."""
 
 _HEARTBEAT_FRAME = encode_control(Kind.HEARTBEAT)
 _END_FRAME = encode_control(Kind.END)
@@ -58,9 +62,10 @@ class Session:
     Any number of tasks may send; one receives.
     """
 
-    def __init__(self, stream: Stream, patience: Patience) -> None:
+    def __init__(self, stream: Stream, patience: Patience, rate: TokenBucket | None = None) -> None:
         self._stream = stream
         self._patience = patience
+        self._rate = rate
         self._decoder = FrameDecoder(patience.frame_bytes_max)
         self._inbox: deque[Frame] = deque()
         self._handed_out = 0
@@ -108,13 +113,11 @@ class Session:
         """
         inbox = self._inbox
         while True:
-            while inbox:
-                self._handed_out += 1
-                if self._handed_out % _FRAMES_PER_YIELD == 0:
-                    await trio.lowlevel.checkpoint()
-                frame = inbox.popleft()
-                if frame.kind == DATA:
-                    return frame.body
+            if inbox:
+                await self._take_turns()
+                body = inbox.popleft().body
+                self._spend(1 + len(body) // _TOKEN_BYTES)
+                return body
             if self._ended_there:
                 await trio.lowlevel.checkpoint()
                 return None
@@ -122,6 +125,8 @@ class Session:
                 # The watcher is listening for a sign of life; what it hears goes to the inbox.
                 await self._read_done.park()
                 continue
+            if self._rate is not None:
+                await self._take_turns()
             await self._read()
 
     async def end(self) -> None:
@@ -137,6 +142,19 @@ class Session:
         await self._stream.send_eof()
 
     # ---- reading
+
+    async def _take_turns(self) -> None:
+        """Let others have theirs; a peer with a rate waits until it has paid for its last."""
+        if self._rate is not None:
+            await trio.sleep(self._rate.spend(trio.current_time(), 0))
+            return
+        self._handed_out += 1
+        if self._handed_out % _FRAMES_PER_YIELD == 0:
+            await trio.lowlevel.checkpoint()
+
+    def _spend(self, tokens: int) -> None:
+        if self._rate is not None:
+            self._rate.spend(trio.current_time(), tokens)
 
     async def _read(self) -> None:
         """Move one chunk of the stream into the inbox."""
@@ -159,6 +177,8 @@ class Session:
             if self._ended_there and frames:
                 raise PeerError("a frame after END")
             self._take(frames)
+            # Signs of life are work, too.
+            self._spend(sum(frame.kind != DATA for frame in frames))
         except PeerError as error:
             self._failure = str(error)
             await self._stream.reset()
@@ -250,14 +270,22 @@ class Session:
 
 
 @asynccontextmanager
-async def open_session(stream: Stream, patience: Patience | None = None) -> AsyncIterator[Session]:
+async def open_session(
+    stream: Stream, patience: Patience | None = None, rate: TokenBucket | None = None
+) -> AsyncIterator[Session]:
     """Run a session on `stream`, which it owns and closes.
 
     Leaving the block normally ends the session cleanly for the peer; leaving it with an
     exception resets the stream, which the peer sees as `Unavailable`.
+
+    Args:
+        stream: To the peer.
+        patience: How long it waits.
+        rate: At which messages are taken from the peer, a token each and one more for every
+            16 KiB; without it, as they come.
     """
     patience = patience or Patience()
-    session = Session(stream, patience)
+    session = Session(stream, patience, rate)
     is_clean = False
     try:
         with single_error():

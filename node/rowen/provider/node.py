@@ -9,6 +9,7 @@ import trio
 
 from rowen.chain.base import Escrow
 from rowen.p2p.network import Network, Stream
+from rowen.p2p.rates import TokenBucket
 from rowen.p2p.session import Patience, open_session
 from rowen.protocol.admission import Terms
 from rowen.protocol.eip712 import Domain
@@ -189,7 +190,9 @@ class Provider:
             return
         try:
             with seat.scope:
-                async with open_session(stream, self._patience) as session:
+                caps = self.settings.caps
+                rate = TokenBucket(caps.messages_per_s, caps.messages_burst)
+                async with open_session(stream, self._patience, rate) as session:
                     await Conversation(session, self, seat).run()
         except* (JournalFailed, AssertionError, Contradiction) as group:
             # Without its disk, or with one of its own rules broken, a node must not serve.

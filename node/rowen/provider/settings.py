@@ -20,6 +20,9 @@ class Caps:
         waiting_per_client_max: Of these, one channel's.
         wait_s_max: Longest wait for a place; another provider may have one at once.
         engine_retry_ms: When to ask again while an engine is down.
+        messages_per_s: Sustained rate at which the messages of one session are taken; one of over
+            16 KiB counts for more.
+        messages_burst: How many may come at once.
     """
 
     jobs_total_max: int = 256
@@ -28,6 +31,8 @@ class Caps:
     waiting_per_client_max: int = 4
     wait_s_max: float = 5.0
     engine_retry_ms: int = 5_000
+    messages_per_s: float = 500.0
+    messages_burst: int = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,41 +7,14 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from rowen.p2p.limits import Limits
+from rowen.p2p.rates import TokenBucket
 
 _BUCKETS_MAX = 4096
 """Addresses whose rate is remembered; the least recently seen is forgotten first."""
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """A rate with a burst.
-
-    Attributes:
-        rate_per_s: Tokens added per second.
-        burst: The most tokens it holds, and what it starts with.
-    """
-
-    rate_per_s: float
-    burst: int
-    tokens: float = field(init=False)
-    refilled_at_s: float = field(init=False, default=float("-inf"))
-
-    def __post_init__(self) -> None:
-        self.tokens = self.burst
-
-    def take(self, now_s: float) -> bool:
-        """Take one token if there is one."""
-        elapsed_s = now_s - self.refilled_at_s
-        self.refilled_at_s = now_s
-        self.tokens = min(self.burst, self.tokens + elapsed_s * self.rate_per_s)
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
 
 
 def address_group(host: str) -> str:

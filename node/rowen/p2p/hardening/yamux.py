@@ -8,6 +8,9 @@ Patching each of these left little of it, so this is the specification anew
 * One task reads the connection and one writes it. Everyone else changes state between
   awaits and appends whole frames to the outbox, so no cancellation can tear a frame.
 * Whatever a peer can make us hold is bounded, and passing a bound costs it the connection.
+
+Work is bounded, too: a few frames, then others have their turn; and of a peer that came to us,
+so many a second. What is beyond waits in its own kernel.
 """
 
 from __future__ import annotations
@@ -25,7 +28,6 @@ from libp2p.peer.id import ID
 from libp2p.stream_muxer.exceptions import MuxedConnUnavailable, MuxedStreamError
 
 from rowen.p2p.addresses import Multiaddr
-from rowen.p2p.hardening.admission import TokenBucket
 from rowen.p2p.hardening.yamux_stream import (
     FLAG_ACK,
     FLAG_FIN,
@@ -41,13 +43,14 @@ from rowen.p2p.hardening.yamux_stream import (
     YamuxStream,
 )
 from rowen.p2p.limits import Limits
+from rowen.p2p.rates import TokenBucket
 from rowen.p2p.scopes import shielded
 
 PROTOCOL_ID: Final = "/yamux/1.0.0"
 
 _GO_AWAY_NORMAL, _GO_AWAY_PROTOCOL_ERROR = 0, 1
-_CHUNKS_PER_YIELD: Final = 16
-"""Noise messages handled before others get a turn: a peer may pack thousands into one read."""
+_FRAMES_PER_TURN: Final = 64
+"""Frames handled before others get a turn: a peer may pack thousands into one read."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,9 @@ class Yamux(IMuxedConn):
         self._is_initiator: bool = conn.is_initiator
         self._next_stream_id = 1 if self._is_initiator else 2
         self._syn_rate = TokenBucket(self.limits.streams_per_s, self.limits.streams_burst)
+        self._frame_rate = TokenBucket(self.limits.frames_per_s, self.limits.frames_burst)
+        # Frames since others had a turn.
+        self._handled = 0
         self._accepted: deque[YamuxStream] = deque()
         self._acceptable = trio.lowlevel.ParkingLot()
         self._outbox = bytearray()
@@ -232,7 +238,6 @@ class Yamux(IMuxedConn):
     # ---- input
 
     async def _read_loop(self) -> None:
-        chunks = 0
         while True:
             try:
                 chunk = await self.secured_conn.read()
@@ -243,17 +248,28 @@ class Yamux(IMuxedConn):
                 return
             self._received_at_s = trio.current_time()
             try:
-                self._feed(memoryview(chunk))
+                await self._take(memoryview(chunk))
             except _Violation as violation:
                 self.failure = f"the peer broke the protocol: {violation}"
                 return
-            chunks += 1
-            if chunks % _CHUNKS_PER_YIELD == 0:
-                await trio.lowlevel.checkpoint()
 
-    def _feed(self, chunk: memoryview) -> None:
-        """Handle the next bytes of the connection, however they are cut."""
+    async def _take(self, chunk: memoryview) -> None:
+        """Handle the next bytes of the connection, in turns with everybody else."""
         while chunk:
+            before = self._handled
+            # A chunk is work even if no frame begins in it.
+            self._handled += 1
+            chunk = self._feed(chunk)
+            pause_s = 0.0
+            if not self._is_initiator:
+                pause_s = self._frame_rate.spend(trio.current_time(), self._handled - before)
+            if pause_s or self._handled >= _FRAMES_PER_TURN:
+                self._handled = 0
+                await trio.sleep(pause_s)
+
+    def _feed(self, chunk: memoryview) -> memoryview:
+        """Handle bytes, however they are cut, until our turn is over; return the rest."""
+        while chunk and self._handled < _FRAMES_PER_TURN:
             if self._body_left:
                 body = chunk[: self._body_left]
                 chunk = chunk[len(body) :]
@@ -268,10 +284,12 @@ class Yamux(IMuxedConn):
                 self._header += chunk[:missing]
                 chunk = chunk[missing:]
                 if len(self._header) < HEADER_BYTES:
-                    return
+                    break
                 header = HEADER.unpack_from(self._header)
                 self._header.clear()
+            self._handled += 1
             self._on_header(*header)
+        return chunk
 
     def _on_header(self, version: int, kind: int, flags: int, stream_id: int, length: int) -> None:
         if version != 0 or kind > TYPE_GO_AWAY:
