@@ -46,7 +46,7 @@ contract HistoryTest is Funding {
     }
 
     /// @dev x402 #2901, #3464: a voucher taken late in the withdrawal delay could not be redeemed.
-    function testFuzz_x402_2901_a_voucher_pays_at_any_moment_before_the_unlock_runs(uint32 wait) public {
+    function testFuzz_x402_2901_and_3464_a_voucher_pays_at_any_moment_before_the_unlock_runs(uint32 wait) public {
         lockAsAlice(5e6);
         requestUnlockAsAlice();
         skip(wait);

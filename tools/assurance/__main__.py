@@ -48,6 +48,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="which sample of mutants (default 1)")
     parser.add_argument("--workers", type=int, default=min(4, os.cpu_count() or 1))
     asked = parser.parse_args(arguments)
+    if asked.workers < 1:
+        parser.error(f"--workers is {asked.workers}; at least 1 must work")
     if unknown := set(asked.tools) - set(names):
         parser.error(
             f"no tool is called {' or '.join(sorted(unknown))}; there are {', '.join(names)}"

@@ -259,3 +259,9 @@ def test_one_tool_can_run_alone_and_an_unknown_one_is_named(
     with pytest.raises(SystemExit):
         parse(["mythril"])
     assert "no tool is called mythril" in capsys.readouterr().err
+
+
+def test_without_workers_no_mutant_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["mutants", "--workers", "0"])
+    assert "at least 1 must work" in capsys.readouterr().err
