@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from typing import cast
+from unittest.mock import patch
 
 import pytest
 import trio
@@ -159,3 +160,36 @@ async def test_signs_of_life_count_too(autojump_clock: trio.testing.MockClock) -
     beats = encode_control(Kind.HEARTBEAT) * 50
     _, took_s = await taken(beats + encode_frames([b"hello"]), 1, TokenBucket(2, 1))
     assert took_s == pytest.approx((50 - 1) / 2, abs=1)
+
+
+async def test_no_more_is_read_before_the_last_is_paid_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A peer that says nothing but that it lives keeps nobody busy."""
+    beats, read_at_s = encode_control(Kind.HEARTBEAT) * 50, list[float]()
+    async with MemoryHub(random.Random(1), Limits(window_bytes=1 << 20)) as hub:
+        client, server = hub.network(b"c" * 32), hub.network(b"s" * 32)
+        done = trio.Event()
+
+        async def serve(stream: Stream) -> None:
+            receive = stream.receive
+
+            async def noted() -> bytes:
+                chunk = await receive()
+                read_at_s.append(trio.current_time())
+                return chunk
+
+            with patch.object(stream, "receive", noted):
+                async with open_session(stream, rate=TokenBucket(2, 1)) as session:
+                    assert await session.receive() == b"hello"
+            done.set()
+
+        server.set_handler(serve)
+        stream = await client.dial(server.addresses[0])
+        for _ in range(3):
+            await stream.send(beats)
+            await trio.sleep(1)
+        await stream.send(encode_frames([b"hello"]))
+        await done.wait()
+    first_s, second_s = read_at_s[:2]
+    assert second_s - first_s >= 20
