@@ -13,10 +13,11 @@ from trio.testing import MockClock
 
 from rowen.gpu.judging import MIB, Limits
 from rowen.protocol.errors import Reason, Unavailable
-from rowen.provider.leases import PAUSED_RETRY_MS, Leases, Switch, Whose
+from rowen.provider.leases import PAUSED_RETRY_MS, Leases, Switch
 from rowen.provider.policy import UNWATCHED, Policy
 from rowen.provider.stock import Vacated
 from rowen.provider.tenants import Occupancy, Patience, Stay
+from rowen.provider.whose import Whose
 from rowen.testing.gpu import H200, Card, GpuWorld, Program, SimulatedProbe
 from rowen_scheduler.hours import parse_hours
 from rowen_scheduler.placement import LeaseRules, LeaseState, Why

@@ -13,9 +13,10 @@ from rowen.client.answer import Answer
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.jobs import Finish
 from rowen.protocol.statements import EnergySource, Status
-from rowen.provider.leases import Leases, Whose
+from rowen.provider.leases import Leases
 from rowen.provider.policy import Policy
 from rowen.provider.settings import Prices
+from rowen.provider.whose import Whose
 from rowen.testing.engine import SCRIPTED, ScriptedEngine
 from rowen.testing.gpu import Card, GpuWorld, Program, SimulatedProbe
 from rowen.testing.simulator import PRICES, SimProvider, Simulation, simulate

@@ -6,8 +6,7 @@ is the clock, the probe and the owner's switch.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -16,11 +15,11 @@ import trio
 from rowen.gpu.base import GpuInfo, GpuProbe, Sample
 from rowen.gpu.energy import EnergyMeter
 from rowen.gpu.judging import judge
-from rowen.gpu.processes import listening, named, ours
 from rowen.protocol.errors import Unavailable
 from rowen.provider.metering import FRESH_S, Meters
 from rowen.provider.policy import Policy
 from rowen.provider.tenants import Occupancy, Patience, Preemption, Stay, Tenant
+from rowen.provider.whose import Identifier, Identify, Whose, pids_of
 from rowen_scheduler.energy import Weights
 from rowen_scheduler.placement import (
     Effect,
@@ -43,7 +42,6 @@ LOOK_S = 1.0
 LOOK_S_MAX = 2.0
 """A driver that does not answer for so long is lost."""
 OBEY_S = 5.0
-LISTED_S = 10.0
 PAUSED_RETRY_MS = 10 * 60_000
 
 _FOR_CLIENTS = {
@@ -92,74 +90,6 @@ class Switch:
     def is_paused(self, uuid: str) -> bool:
         """Whether this GPU is."""
         return self.all or any(uuid.startswith(named) for named in self.uuids)
-
-
-@dataclass(frozen=True, slots=True)
-class Whose:
-    """Process ids on a GPU: ours, and those whose work the owner does not mind."""
-
-    own: Collection[int]
-    ignored: Collection[int]
-
-
-Identify = Callable[[frozenset[int], Collection[str]], Awaitable[Whose]]
-
-
-class Identifier:
-    """Asks the system whose processes are whose.
-
-    Ours are this process and all it started; and engines that it did not start, which are known
-    by the port where they answer, or by name.
-
-    Args:
-        ports: Where engines answer that the owner started.
-        engines: Names of programs that work for this node alone.
-        me: This process, unless told otherwise.
-    """
-
-    def __init__(
-        self, ports: Collection[int] = (), engines: Collection[str] = (), *, me: int = 0
-    ) -> None:
-        self._me = me or os.getpid()
-        self._ports = frozenset(ports)
-        self._engines = tuple(engines)
-        self._limiter = trio.CapacityLimiter(1)
-        self._pids: frozenset[int] = frozenset()
-        self._listening: frozenset[int] = frozenset()
-        self._listed_at = -LISTED_S
-
-    async def __call__(self, pids: frozenset[int], ignore: Collection[str]) -> Whose:
-        """Whose processes these are."""
-        if not pids:
-            return Whose((), ())
-        return await trio.to_thread.run_sync(
-            self._ask,
-            pids,
-            ignore,
-            trio.current_time(),
-            abandon_on_cancel=True,
-            limiter=self._limiter,
-        )
-
-    def _ask(self, pids: frozenset[int], ignore: Collection[str], now_s: float) -> Whose:
-        if pids != self._pids or now_s - self._listed_at > LISTED_S:
-            # Takes longer than all else together, and changes when an engine is started anew.
-            self._listening = listening(self._ports)
-            self._pids, self._listed_at = pids, now_s
-        own = ours(pids, {self._me, *self._listening})
-        own |= named(pids - own, self._engines)
-        return Whose(own, named(pids - own, ignore))
-
-
-def pids_of(sample: Sample) -> frozenset[int]:
-    """Every process that a sample names."""
-    rows = (
-        sample.processes,
-        sample.process_loads,
-        sample.encoder_sessions,
-        sample.capture_sessions,
-    )
-    return frozenset(one.pid for row in rows for one in row or ())
 
 
 @dataclass(frozen=True, slots=True)

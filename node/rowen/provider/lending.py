@@ -15,10 +15,11 @@ from rowen.gpu.base import GpuInfo, GpuProbe, Sample
 from rowen.home import Home
 from rowen.protocol.errors import Unavailable, UserError
 from rowen.provider.lease_reports import LeaseReport, report_leases
-from rowen.provider.leases import Identifier, Leases, Switch
+from rowen.provider.leases import Leases, Switch
 from rowen.provider.policy import UNWATCHED, Policy, policy_of, wall_clock
 from rowen.provider.questions import Switching
 from rowen.provider.tenants import Patience
+from rowen.provider.whose import Identifier
 from rowen_scheduler.energy import Weights
 from rowen_scheduler.placement import LeaseRules
 

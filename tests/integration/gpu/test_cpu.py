@@ -18,7 +18,7 @@ from rowen.gpu.base import ProcessLoad, Sample
 from rowen.gpu.cpu import UUID, CpuProbe
 from rowen.protocol.errors import Unavailable
 from rowen.protocol.statements import EnergySource
-from rowen.provider.leases import Identifier
+from rowen.provider.whose import Identifier
 
 
 @contextmanager

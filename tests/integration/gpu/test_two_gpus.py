@@ -16,10 +16,11 @@ from tests.simulation.gpu_days import LIMITS, LOOK_S, OURS, RULES, Day, script
 from rowen.gpu.base import GpuInfo, Sample
 from rowen.gpu.nvml import NvmlProbe
 from rowen.protocol.errors import Reason, Unavailable
-from rowen.provider.leases import Leases, Switch, Whose
+from rowen.provider.leases import Leases, Switch
 from rowen.provider.policy import Policy
 from rowen.provider.stock import Vacated
 from rowen.provider.tenants import Patience
+from rowen.provider.whose import Whose
 from rowen.testing.gpu import Card, GpuWorld
 from rowen_scheduler.placement import LeaseState
 
