@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from uuid import uuid4
 
 from rowen.chain.events import Claimed, Event, RowSkipped, SkipReason
-from rowen.chain.refusals import advice
-from rowen.protocol.amounts import format_usd
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
-from rowen.protocol.errors import Unavailable, UserError
-from rowen.protocol.ids import channel_id_of, format_address
+from rowen.protocol.errors import Unavailable
+from rowen.protocol.ids import channel_id_of
 from rowen.protocol.statements import Release
 
 if TYPE_CHECKING:
@@ -159,69 +157,6 @@ class ClaimResult:
             )
         rows |= dict(zip(unpaid, paid, strict=True))
         return ClaimResult(receipt=receipt, rows=tuple(rows[index] for index in range(count)))
-
-
-class Reverted(UserError):
-    """The contract refuses the call. No transaction was sent, or one was and changed nothing.
-
-    Attributes:
-        error: The contract's error name, such as ``UnlockTooEarly``; "" when it gave none.
-        arguments: Its values, in order: ints, and bytes for addresses and hashes.
-    """
-
-    def __init__(
-        self,
-        call: str,
-        error: str,
-        arguments: tuple[int | bytes, ...] = (),
-        *,
-        words: str = "",
-    ) -> None:
-        """As the contract says it, and what can be done about it.
-
-        Args:
-            call: What was called.
-            error: See the class.
-            arguments: See the class.
-            words: What a contract without errors of its own says instead.
-        """
-        shown = ", ".join(f"0x{a.hex()}" if isinstance(a, bytes) else str(a) for a in arguments)
-        todo = advice(error, arguments)
-        super().__init__(
-            f"the contract refuses {call}: "
-            + (f"{error}({shown})" if error else words or "no reason given")
-            + (f": {todo}" if todo else "")
-        )
-        self.error = error
-        self.arguments = arguments
-
-
-class TooFewTokens(UserError):
-    """A wallet holds less of the escrow's token than a call needs. Nothing was sent."""
-
-    def __init__(self, holder: bytes, missing: int, purpose: str) -> None:
-        """What is missing.
-
-        Args:
-            holder: 20 bytes.
-            missing: Token units.
-            purpose: Such as ``to lock $5.00``.
-        """
-        super().__init__(
-            f"{format_address(holder)} needs {format_usd(missing)} more of the escrow's token"
-            f" {purpose}: send it some"
-        )
-
-
-class TooLittleGas(UserError):
-    """A key cannot pay for a transaction. Nothing was sent."""
-
-    def __init__(self, sender: bytes, missing_wei: int, chain_id: int) -> None:
-        """What is missing."""
-        super().__init__(
-            f"{format_address(sender)} needs {missing_wei} more wei for gas"
-            f" ({missing_wei / 10**18:.6f} coin) on chain {chain_id}: send it some"
-        )
 
 
 def pack_rows(rows: Sequence[bytes]) -> bytes:

@@ -14,7 +14,6 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
-from rowen.chain.base import Reverted
 from rowen.chain.codec import WORD, selector
 from rowen.chain.events import (
     Bonded,
@@ -35,6 +34,7 @@ from rowen.chain.events import (
     UnlockRequested,
     Withdrawn,
 )
+from rowen.chain.refusals import Reverted
 from rowen.protocol.fraud import Offence
 from rowen.protocol.ids import keccak
 

@@ -15,12 +15,13 @@ from rowen.chain.authorizations import (
     TokenFacts,
     key_signature,
 )
-from rowen.chain.base import TooFewTokens, TxReceipt
+from rowen.chain.base import TxReceipt
 from rowen.chain.calls import escrow as calls
 from rowen.chain.calls import token as token_calls
 from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.codec import Call
 from rowen.chain.escrow import RpcEscrow
+from rowen.chain.refusals import TooFewTokens
 from rowen.chain.rpc import RpcError, to_hex
 from rowen.chain.sender import Sender
 from rowen.protocol.amounts import format_usd

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rowen.chain.base import BlockRef, Reverted, TxReceipt
+from rowen.chain.base import BlockRef, TxReceipt
 from rowen.chain.contract import decode_revert, decode_stake_event
 from rowen.chain.escrow import read_block, read_log
 from rowen.chain.events import Event
+from rowen.chain.refusals import Reverted
 from rowen.chain.rpc import Rpc, RpcError, from_hex, quantity, to_hex
 from rowen.chain.transactions import Attempt, Transaction
 

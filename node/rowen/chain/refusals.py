@@ -1,7 +1,7 @@
-"""What a person can do about each error of the contracts. Pure.
+"""What the chain refuses, and what a person can do about it. Pure.
 
-Keyed by the error's name; the values are the error's own arguments, in order. An error that is
-not here can only be provoked by a defect, or needs no advice beyond its name.
+Advice is keyed by the name of a contract's error; the values are the error's own arguments, in
+order. An error that has none can only be provoked by a defect, or needs none beyond its name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from rowen.protocol.amounts import format_usd
+from rowen.protocol.errors import UserError
 from rowen.protocol.ids import format_address
 
 Argument = int | bytes
@@ -133,3 +134,66 @@ _ERROR_TO_ADVICE: Final[Mapping[str, str | Callable[..., str]]] = {
     "ERC3009InvalidAuthorizationTime": f"it is not good at this time: {_SIGN_ANEW}",
     "PermitExpired": _expired,
 }
+
+
+class Reverted(UserError):
+    """The contract refuses the call. No transaction was sent, or one was and changed nothing.
+
+    Attributes:
+        error: The contract's error name, such as ``UnlockTooEarly``; "" when it gave none.
+        arguments: Its values, in order: ints, and bytes for addresses and hashes.
+    """
+
+    def __init__(
+        self,
+        call: str,
+        error: str,
+        arguments: tuple[int | bytes, ...] = (),
+        *,
+        words: str = "",
+    ) -> None:
+        """As the contract says it, and what can be done about it.
+
+        Args:
+            call: What was called.
+            error: See the class.
+            arguments: See the class.
+            words: What a contract without errors of its own says instead.
+        """
+        shown = ", ".join(f"0x{a.hex()}" if isinstance(a, bytes) else str(a) for a in arguments)
+        todo = advice(error, arguments)
+        super().__init__(
+            f"the contract refuses {call}: "
+            + (f"{error}({shown})" if error else words or "no reason given")
+            + (f": {todo}" if todo else "")
+        )
+        self.error = error
+        self.arguments = arguments
+
+
+class TooFewTokens(UserError):
+    """A wallet holds less of the escrow's token than a call needs. Nothing was sent."""
+
+    def __init__(self, holder: bytes, missing: int, purpose: str) -> None:
+        """What is missing.
+
+        Args:
+            holder: 20 bytes.
+            missing: Token units.
+            purpose: Such as ``to lock $5.00``.
+        """
+        super().__init__(
+            f"{format_address(holder)} needs {format_usd(missing)} more of the escrow's token"
+            f" {purpose}: send it some"
+        )
+
+
+class TooLittleGas(UserError):
+    """A key cannot pay for a transaction. Nothing was sent."""
+
+    def __init__(self, sender: bytes, missing_wei: int, chain_id: int) -> None:
+        """What is missing."""
+        super().__init__(
+            f"{format_address(sender)} needs {missing_wei} more wei for gas"
+            f" ({missing_wei / 10**18:.6f} coin) on chain {chain_id}: send it some"
+        )

@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import trio
 
-from rowen.chain.base import BlockRef, Ceiling, Reverted, TooLittleGas
+from rowen.chain.base import BlockRef, Ceiling
 from rowen.chain.contract import decode_revert
 from rowen.chain.mined import Mined, find_mined, read_mined, why_reverted
+from rowen.chain.refusals import Reverted, TooLittleGas
 from rowen.chain.rpc import Rpc, RpcError, quantity, to_hex
 from rowen.chain.transactions import (
     Attempt,

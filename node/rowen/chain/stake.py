@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self, TypeVar
 
-from rowen.chain.base import Reverted, TooFewTokens, TxReceipt
+from rowen.chain.base import TxReceipt
 from rowen.chain.calls import stake as calls
 from rowen.chain.calls import token as token_calls
 from rowen.chain.codec import Call
@@ -12,6 +12,7 @@ from rowen.chain.contract import artifact, decode_revert
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.events import Slashed
 from rowen.chain.funding import allow
+from rowen.chain.refusals import Reverted, TooFewTokens
 from rowen.chain.rpc import RpcError, to_hex
 from rowen.chain.sender import Sender
 from rowen.chain.staking import BondView, Penalty, SlashResult, StakeDeployment, penalty_of

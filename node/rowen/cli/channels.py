@@ -11,7 +11,7 @@ import msgspec
 from rich.console import Console
 
 from rowen.chain.authorizations import Funding
-from rowen.chain.base import Reverted, TooLittleGas
+from rowen.chain.refusals import Reverted, TooLittleGas
 from rowen.cli.buyers import Session, transaction_of
 from rowen.cli.buying_documents import (
     BoughtChannel,

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from rowen.auditor.convicting import Conviction, Evidence, convict, own_evidence
-from rowen.chain.base import Reverted
 from rowen.chain.connect import open_escrow, open_stake
 from rowen.chain.keystore import key_address, load_key, sealing_key
+from rowen.chain.refusals import Reverted
 from rowen.chain.stake import RpcStake, RpcStakeWallet
 from rowen.chain.staking import BondView, Penalty, penalty_of
 from rowen.cli.acting import open_purse, patience

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from rowen.chain.authorizations import Funding
-from rowen.chain.base import Reverted, TxReceipt, fresh_intent
+from rowen.chain.base import TxReceipt, fresh_intent
 from rowen.chain.connect import open_escrow
 from rowen.chain.escrow import RpcEscrow
 from rowen.chain.keystore import load_key
+from rowen.chain.refusals import Reverted
 from rowen.chain.wallet import RpcWallet
 from rowen.chain.wishes import (
     Kind,

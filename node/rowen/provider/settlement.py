@@ -16,11 +16,11 @@ from rowen.chain.base import (
     Ceiling,
     ClaimResult,
     Escrow,
-    Reverted,
     Wallet,
     fresh_intent,
 )
 from rowen.chain.events import Claimed
+from rowen.chain.refusals import Reverted
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import RowenError, UserError

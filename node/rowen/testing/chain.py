@@ -23,13 +23,12 @@ from rowen.chain.base import (
     ClaimResult,
     Deployment,
     Spent,
-    TooFewTokens,
-    TooLittleGas,
     TxReceipt,
     pack_rows,
 )
 from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.events import Event
+from rowen.chain.refusals import TooFewTokens, TooLittleGas
 from rowen.chain.transactions import Attempt, Outcome
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.channel import ChannelView

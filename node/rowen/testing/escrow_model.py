@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rowen.chain import authorizations
-from rowen.chain.base import ChannelKey, Reverted
+from rowen.chain.base import ChannelKey
 from rowen.chain.calls.escrow import Lock, LockPart
 from rowen.chain.events import (
     Claimed,
@@ -27,6 +27,7 @@ from rowen.chain.events import (
     Unlocked,
     UnlockRequested,
 )
+from rowen.chain.refusals import Reverted
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import PeerError
 from rowen.protocol.ids import ZERO_HASH, keccak

@@ -8,8 +8,9 @@ from typing import Any
 
 import trio
 
-from rowen.chain.base import BlockRef, Deployment, Reverted
+from rowen.chain.base import BlockRef, Deployment
 from rowen.chain.events import Event
+from rowen.chain.refusals import Reverted
 from rowen.chain.staking import StakeDeployment
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.ids import ZERO_HASH, keccak

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rowen.chain.base import Reverted, TooFewTokens, TxReceipt
+from rowen.chain.base import TxReceipt
 from rowen.chain.events import Slashed
+from rowen.chain.refusals import Reverted, TooFewTokens
 from rowen.chain.staking import BondView, Penalty, SlashResult, StakeDeployment, penalty_of
 from rowen.protocol.amounts import format_usd
 from rowen.protocol.errors import UserError

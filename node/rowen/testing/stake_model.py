@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rowen.chain.base import Reverted
 from rowen.chain.events import (
     Bonded,
     Slashed,
@@ -12,6 +11,7 @@ from rowen.chain.events import (
     UnbondRequested,
     Withdrawn,
 )
+from rowen.chain.refusals import Reverted
 from rowen.chain.staking import BondView, StakeDeployment, penalty_of
 from rowen.protocol.errors import PeerError
 from rowen.protocol.fraud import Offence, Proof, check

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Self
 
 from rowen.chain import authorizations
 from rowen.chain.authorizations import Permit, Signable, TokenFacts, compact_signature
-from rowen.chain.base import Deployment, Reverted
+from rowen.chain.base import Deployment
 from rowen.chain.calls.escrow import Lock
+from rowen.chain.refusals import Reverted
 from rowen.protocol.errors import PeerError
 from rowen.protocol.signing import recover
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import trio
 
-from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult, Reverted
+from rowen.chain.base import CLAIM_ROWS_MAX, ClaimResult
 from rowen.chain.events import (
     Claimed,
     Locked,
@@ -20,6 +20,7 @@ from rowen.chain.events import (
     Unlocked,
     UnlockRequested,
 )
+from rowen.chain.refusals import Reverted
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.errors import Unavailable, UserError

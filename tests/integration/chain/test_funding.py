@@ -6,8 +6,9 @@ import pytest
 
 from rowen.chain import authorizations
 from rowen.chain.authorizations import Funding, Permit, Signable, key_signature
-from rowen.chain.base import ChannelKey, Reverted
+from rowen.chain.base import ChannelKey
 from rowen.chain.calls.escrow import Lock, LockPart
+from rowen.chain.refusals import Reverted
 from rowen.protocol.channel import ChannelView
 from rowen.protocol.errors import UserError
 from rowen.protocol.signing import Key

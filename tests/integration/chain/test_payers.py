@@ -14,13 +14,14 @@ import pytest
 
 from rowen.chain import authorizations
 from rowen.chain.authorizations import PERMIT2, Funding, key_signature
-from rowen.chain.base import ChannelKey, Reverted
+from rowen.chain.base import ChannelKey
 from rowen.chain.calls import token as token_calls
 from rowen.chain.codec import encode, selector
 from rowen.chain.contract import encode_words
 from rowen.chain.deployments import escrow_code
 from rowen.chain.devnet import CHAIN_ID
 from rowen.chain.escrow import RpcEscrow
+from rowen.chain.refusals import Reverted
 from rowen.chain.rpc import from_hex, to_hex
 from rowen.chain.wallet import RpcWallet
 from rowen.chain.wishes import for_elsewhere, lock_wish, send, sign, unlock_wish

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rowen.chain.base import Reverted
+from rowen.chain.refusals import Reverted
 from rowen.chain.staking import BondView, Penalty
 from rowen.protocol.errors import PeerError, UserError
 from rowen.protocol.evidence import ChannelRecord

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rowen.chain.base import Reverted
 from rowen.chain.codec import encode, selector
 from rowen.chain.contract import artifact, decode_revert
-from rowen.chain.refusals import advice
+from rowen.chain.refusals import Reverted, advice
 
 # Only the constructors, a defect of ours, or a provider's own release can provoke these, or
 # `audit report` and `claim` judge before they send.

@@ -4,7 +4,7 @@ import pytest
 import trio
 from tests.unit.cli.command_line import CommandLine
 
-from rowen.chain.base import Reverted
+from rowen.chain.refusals import Reverted
 from rowen.cli.exits import expected_error, kind_of
 from rowen.cli.reporting import run_reporting
 from rowen.protocol.errors import PeerError, Reason, Refused, Unavailable, UserError
