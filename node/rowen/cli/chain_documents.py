@@ -97,19 +97,22 @@ class OffenceEntry(Document, frozen=True):
     Attributes:
         offence: Which.
         status: ``would_be_slashed`` in a dry run; ``slashed``, or ``refused`` by the contract;
-            ``punished`` before; ``nothing_bonded`` to take.
+            ``punished`` before; ``nothing_bonded`` to take; ``unfinished`` when gas or the chain
+            gave out after others had been reported.
         provider: Who signed.
         payer: With it, whose channel.
         channel_id: Hexadecimal.
         sequence: Of the receipt that is punished.
-        detail: What contradicts what, or why it was refused.
+        detail: What contradicts what, or why it was refused or not finished.
         burned: What it costs beside the reward, token units.
         reward: What the reporter gets.
         transaction: Null when nothing was sent.
     """
 
     offence: Literal["equivocation", "broken_total", "charged_failure"]
-    status: Literal["would_be_slashed", "slashed", "refused", "punished", "nothing_bonded"]
+    status: Literal[
+        "would_be_slashed", "slashed", "refused", "punished", "nothing_bonded", "unfinished"
+    ]
     provider: Address
     payer: Address
     channel_id: Hash

@@ -14,19 +14,20 @@ from rich.console import Console
 from rowen.auditor.convicting import Conviction, Evidence, convict, own_evidence
 from rowen.chain.connect import open_escrow, open_stake
 from rowen.chain.keystore import key_address, load_key, sealing_key
-from rowen.chain.refusals import Reverted
+from rowen.chain.refusals import Reverted, TooLittleGas
 from rowen.chain.stake import RpcStake, RpcStakeWallet
 from rowen.chain.staking import BondView, Penalty, penalty_of
 from rowen.cli.acting import open_purse, patience
 from rowen.cli.buyers import transaction_of
 from rowen.cli.chain_documents import OffenceEntry, ReportDocument
-from rowen.cli.exits import Exit
+from rowen.cli.exits import Exit, kind_of
 from rowen.cli.output import show
 from rowen.cli.passwords import password_for
 from rowen.cli.people import counted, dollars, harmless, to_copy, transaction
 from rowen.cli.runner import run_async
 from rowen.config import Config, load_config
 from rowen.home import Home
+from rowen.protocol.errors import Unavailable
 from rowen.protocol.fraud import Offence, Proof, check
 from rowen.protocol.ids import format_address
 from rowen.protocol.statements import Receipt
@@ -72,8 +73,9 @@ def report_fraud(
                 async with open_journal(home.buyer_journal, sealing_key(session)) as journal:
                     own = await own_evidence(journal, domain)
             found = await trio.to_thread.run_sync(convict, domain, bundles, own)
+            code = Exit.OK
             if submits and found.proofs:
-                document = await _submit(home, config, password, stake, found)
+                document, code = await _submit(home, config, password, stake, found)
             else:
                 reporter = await key_address(home.wallet_key)
                 entries = await _expected(stake, found.proofs, reporter)
@@ -82,7 +84,7 @@ def report_fraud(
         if with_journal:
             again.append("--journal")
         show(document, as_json=as_json, for_people=lambda s: _print_report(s, document, again))
-        return Exit.OK
+        return code
 
     return run_async(work)
 
@@ -118,15 +120,31 @@ def _standing(unpaid: int, bond: BondView) -> str:
 
 async def _submit(
     home: Home, config: Config, password: str, stake: RpcStake, found: Conviction
-) -> ReportDocument:
+) -> tuple[ReportDocument, Exit]:
+    """Reports all of it. What was sent is told even if the rest of it cannot be."""
     entries: list[OffenceEntry] = []
+    code = Exit.OK
     async with open_purse(home, config.chain, password, stake.escrow) as wallet:
         reporter = wallet.on_stake(stake)
-        for proof in found.proofs:
-            (expected,) = await _expected(stake, [proof], reporter.address)
-            is_open = expected.status == "would_be_slashed"
-            entries.append(await _slash(stake, reporter, proof) if is_open else expected)
-    return _document(stake, reporter.address, found, entries, is_submitted=True)
+        for number, proof in enumerate(found.proofs):
+            try:
+                entries.append(await _report(stake, reporter, proof))
+            except (TooLittleGas, Unavailable) as error:
+                if not any(entry.transaction for entry in entries):
+                    raise
+                code = kind_of(error)[1]
+                why = f"{error}; then run the same command again"
+                rest = found.proofs[number:]
+                entries += [_entry(each, Penalty(0, 0), "unfinished", why=why) for each in rest]
+                break
+    return _document(stake, reporter.address, found, entries, is_submitted=True), code
+
+
+async def _report(stake: RpcStake, reporter: RpcStakeWallet, proof: Proof) -> OffenceEntry:
+    (expected,) = await _expected(stake, [proof], reporter.address)
+    if expected.status != "would_be_slashed":
+        return expected
+    return await _slash(stake, reporter, proof)
 
 
 async def _slash(stake: RpcStake, reporter: RpcStakeWallet, proof: Proof) -> OffenceEntry:
@@ -225,4 +243,5 @@ def _outcome(entry: OffenceEntry) -> str:
         "punished": "punished already",
         "nothing_bonded": "the provider has nothing at stake now; the proof stays good",
         "refused": "refused by the contract",
+        "unfinished": "not reported yet, as far as is known",
     }[entry.status]

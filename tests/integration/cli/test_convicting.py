@@ -14,6 +14,8 @@ from tests.integration.cli.inside import Inside
 
 from rowen.chain.devnet import devnet_key
 from rowen.chain.keystore import load_key, sealing_key
+from rowen.chain.stake import RpcStakeWallet
+from rowen.chain.staking import SlashResult
 from rowen.home import Home
 from rowen.protocol.eip712 import Domain
 from rowen.protocol.evidence import (
@@ -29,6 +31,7 @@ from rowen.protocol.evidence import (
     encode_manifest,
     encode_record,
 )
+from rowen.protocol.fraud import Proof
 from rowen.protocol.ids import format_address, parse_address
 from rowen.protocol.messages import Signed, seal
 from rowen.protocol.signing import Key
@@ -196,6 +199,34 @@ def test_each_offence_is_found_shown_and_slashed(
     (again,) = case.report(*where, "--submit")["offences"]
     assert (again["status"], again["transaction"]) == ("punished", None)
     assert case.bonded() == 15_000_000
+
+
+def test_what_was_sent_is_told_when_the_gas_does_not_reach_for_all(
+    inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first penalty is paid and its reward earned, whatever becomes of the second."""
+    case = Case(inside, devnet_key(225))
+    log = [case.receipt(0), case.receipt(1), case.receipt(1, amount=101, total=201)]
+    bundle = case.bundle(tmp_path / "bundle", [*log, case.receipt(2, status=Status.FAILED)])
+    slash, wallet = RpcStakeWallet.slash, inside.address(case.home, "wallet")
+
+    async def and_be_broke(self: RpcStakeWallet, proof: Proof, *, intent: str) -> SlashResult:
+        done = await slash(self, proof, intent=intent)
+        await self._stake.escrow.endpoints[0].call("anvil_setBalance", wallet, "0x0")
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RpcStakeWallet, "slash", and_be_broke)
+        done = inside(case.home, "audit", "report", bundle, "--submit", "--json")
+    assert done.code == 2
+    first, second = done.document("audit-report")["offences"]
+    assert (first["status"], second["status"]) == ("slashed", "unfinished")
+    assert first["transaction"] is not None
+    assert "send it some; then run the same command again" in second["detail"]
+
+    assert inside(case.home, "devnet", "fund", wallet).code == 0
+    again = case.report(bundle, "--submit")["offences"]
+    assert [offence["status"] for offence in again] == ["punished", "slashed"]
 
 
 def test_several_bundles_and_the_own_journal_prove_together_what_none_proves_alone(
