@@ -92,17 +92,9 @@ contract EscrowInvariants is Funding {
 
     /// @dev In the end everybody leaves: every promise is paid in full, the rest goes home, and only gifts stay.
     function afterInvariant() public {
-        for (uint256 i = 0; i < market.PROVIDERS(); ++i) {
-            market.claim(i);
-            market.sweep(i);
-        }
-        for (uint256 i = 0; i < market.CHANNELS(); ++i) {
-            market.requestUnlock(i);
-        }
+        market.askAllOut();
         skip(UNLOCK_DELAY);
-        for (uint256 i = 0; i < market.CHANNELS(); ++i) {
-            market.unlock(i);
-        }
+        market.letAllOut();
         assertEq(usdc.balanceOf(address(escrow)), market.donated(), "E18");
         Book[] memory books = market.books();
         for (uint256 i = 0; i < books.length; ++i) {

@@ -89,7 +89,7 @@ contract Market is Books {
     // ---- Honest providers ----
 
     /// @notice A provider that is owed something claims it.
-    function claim(uint256 seed) public {
+    function claim(uint256 seed) external {
         (Book storage book,) = pickIn(State.Owing, seed);
         claimFor(book.provider);
     }
@@ -108,11 +108,15 @@ contract Market is Books {
         if (rows.length != 0) submit(provider, rows, owed);
     }
 
-    function sweep(uint256 seed) public {
+    function sweep(uint256 seed) external {
         uint256 provider = seed % PROVIDERS;
         for (uint256 i = 0; i < PROVIDERS && earned[provider] == swept[provider]; ++i) {
             provider = (provider + 1) % PROVIDERS;
         }
+        sweepOf(provider);
+    }
+
+    function sweepOf(uint256 provider) private {
         uint256 amount = earned[provider] - swept[provider];
         if (amount == 0) return;
         uint256 before = usdc.balanceOf(payout[provider]);
@@ -160,6 +164,10 @@ contract Market is Books {
             bytes memory call = abi.encodeCall(escrow.requestUnlock, (providerOf(book), book.signer));
             return mustFail(book.payer, call, "E20: a request is made once, and for something");
         }
+        requestUnlockOf(book);
+    }
+
+    function requestUnlockOf(Book storage book) private {
         vm.prank(book.payer);
         escrow.requestUnlock(providerOf(book), book.signer);
         book.unlockAt = block.timestamp + escrow.unlockDelay();
@@ -175,11 +183,15 @@ contract Market is Books {
     }
 
     /// @notice Too early it must fail. In time, the provider has used the delay to claim.
-    function unlock(uint256 seed) public {
+    function unlock(uint256 seed) external {
         (Book storage book,) = pickIn(State.Leaving, seed);
         bytes memory call = abi.encodeCall(escrow.unlock, (book.payer, providerOf(book), book.signer));
         if (book.unlockAt == 0) return mustFail(book.payer, call, "E13: no unlock unasked");
         if (block.timestamp < book.unlockAt) return mustFail(book.payer, call, "E13: no unlock before its time");
+        unlockOf(book);
+    }
+
+    function unlockOf(Book storage book) private {
         claimFor(book.provider);
         uint256 refund = lockedOf(book) - book.claimed;
         uint256 before = usdc.balanceOf(book.payer);
@@ -188,6 +200,26 @@ contract Market is Books {
         book.refunded += refund;
         book.unlockAt = 0;
     }
+
+    // ---- The end: every channel and every provider, one after the other ----
+
+    function askAllOut() external {
+        for (uint256 i = 0; i < CHANNELS; ++i) {
+            if (_books[i].unlockAt == 0 && lockedOf(_books[i]) != _books[i].claimed) requestUnlockOf(_books[i]);
+        }
+    }
+
+    function letAllOut() external {
+        for (uint256 i = 0; i < CHANNELS; ++i) {
+            if (_books[i].unlockAt != 0) unlockOf(_books[i]);
+        }
+        for (uint256 i = 0; i < PROVIDERS; ++i) {
+            claimFor(i);
+            sweepOf(i);
+        }
+    }
+
+    // ---- Those who may give back ----
 
     /// @notice Releases down to what was promised, sometimes before it was claimed; or to anything else, as a provider does
     /// that would keep a payer from leaving, or forgoes what it was promised. Then tries the same release again.
