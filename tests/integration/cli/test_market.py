@@ -301,4 +301,4 @@ def check_closing(developer: Path, operator: str) -> None:
     assert "run the command again then" in soon.error()["message"]
     more = rowen(developer, "channel", "open", operator, "1", "--json")
     assert more.code == 2
-    assert "open it again" in more.error()["message"]
+    assert "then lock more" in more.error()["message"]
