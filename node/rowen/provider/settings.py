@@ -31,8 +31,8 @@ class Caps:
     waiting_per_client_max: int = 4
     wait_s_max: float = 5.0
     engine_retry_ms: int = 5_000
-    messages_per_s: float = 1_000.0
-    messages_burst: int = 2_000
+    messages_per_s: float = 500.0
+    messages_burst: int = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
