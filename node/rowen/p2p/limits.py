@@ -27,8 +27,8 @@ class Limits:
         unnegotiated_streams_max: Inbound streams on one connection that have named no protocol.
         streams_per_s: Sustained rate of new inbound streams on one connection.
         streams_burst: How many of them may come at once.
-        frames_per_s: Sustained rate of frames that we handle on one inbound connection; of a
-            peer that sends more we read more slowly.
+        frames_per_s: Sustained rate of frames that we handle on one inbound connection, where an
+            encrypted packet counts as one, too; of a peer that sends more we read more slowly.
         frames_burst: How many of them are handled at once.
         window_bytes: Unread input that we let one negotiated stream send ahead; at least the
             256 KiB that Yamux grants from the start.
